@@ -1,0 +1,330 @@
+//! How a batch becomes durable.
+//!
+//! | step | done | why it comes here |
+//! |---|---|---|
+//! | 1 | misses appended, new files written aside; all synced, several at once | a replay must know the misses before it meets the tree; bytes are durable before they get a name |
+//! | 2 | quarantine and images renamed, their folders synced | the image goes ahead: whoever has a label has an image |
+//! | 3 | new and rewritten labels renamed over where the annotation lives now, folders synced | the label's bytes are right before it moves |
+//! | 4 | labels moved, folders synced | the label is the commit point: an annotation lives where its label is |
+//! | 5 | `offset.yaml` replaced | last: nothing before it is read again |
+//!
+//! Cut off anywhere, the batch's messages are read again from the old offset, perhaps in batches of another size. Each step is
+//! then found done or is done again with the same bytes. What makes that hold:
+//! - the label is either before or after its message, and each message is a function of where the label is;
+//! - an image may be ahead of its label, so a move looks for it in every home;
+//! - a create that was cut off between image and label may be repeated into another home, if the batch now reaches further,
+//!   so a create removes what it left elsewhere: the same bytes under the same name;
+//! - a rewrite of a label that moves in the same batch is synced before the move.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use annotation::Name;
+use bytes::Bytes;
+
+use crate::batch::Change;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::offset;
+use crate::paths::{Home, Paths};
+use crate::quarantine::Refusal;
+use crate::tree::Tree;
+use crate::unmatched::Mention;
+
+pub(crate) fn commit(
+    tree: &mut Tree,
+    changes: BTreeMap<Name, Change>,
+    mentions: &[Mention],
+    refusals: Vec<Refusal>,
+    next_offset: u64,
+) -> Result<()> {
+    tree.settle()?;
+    let plan = Plan::new(&*tree.disk, &tree.paths, changes, refusals)?;
+    // Until the last step is done, part of this may be visible and not durable.
+    tree.unsettled = true;
+    let done = execute(tree, &plan, mentions, next_offset);
+    match done {
+        Ok(()) => tree.unsettled = false,
+        // Best effort, to give a full disk its space back; what stays is removed on the next open.
+        Err(_) => plan
+            .writes()
+            .for_each(|write| drop(tree.disk.remove(&write.aside))),
+    }
+    done
+}
+
+fn execute(tree: &mut Tree, plan: &Plan, mentions: &[Mention], next_offset: u64) -> Result<()> {
+    let (disk, writers) = (&*tree.disk, tree.writers);
+    if !mentions.is_empty() {
+        tree.unmatched.append(disk, mentions)?;
+    }
+    let writes: Vec<&Write> = plan.writes().collect();
+    in_parallel(writers, &writes, |write| {
+        disk.write(&write.aside, &write.bytes)
+            .map_err(Error::io("write", &write.aside))
+    })?;
+
+    let step = Step {
+        disk,
+        paths: &tree.paths,
+        writers,
+    };
+    step.quarantine_and_images(plan)?;
+    step.label_bytes(plan)?;
+    step.label_moves(plan)?;
+
+    if next_offset != tree.offset {
+        offset::write_on(disk, &tree.paths.offset_file(), next_offset)?;
+        tree.offset = next_offset;
+    }
+    Ok(())
+}
+
+/// A file that is written aside and then renamed to its place.
+#[derive(Debug)]
+struct Write {
+    aside: PathBuf,
+    target: PathBuf,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+struct Move {
+    name: Name,
+    was: Home,
+    now: Home,
+}
+
+/// A name's new image or label, in the home its file goes to.
+#[derive(Debug)]
+struct Placed {
+    name: Name,
+    home: Home,
+    write: Write,
+}
+
+/// What a batch comes to.
+#[derive(Debug, Default)]
+struct Plan {
+    quarantine: Vec<Write>,
+    images: Vec<Placed>,
+    labels: Vec<Placed>,
+    moves: Vec<Move>,
+}
+
+impl Plan {
+    fn new(
+        disk: &dyn Disk,
+        paths: &Paths,
+        changes: BTreeMap<Name, Change>,
+        refusals: Vec<Refusal>,
+    ) -> Result<Self> {
+        let mut plan = Self::default();
+        let (aside, mut count) = (paths.aside(), 0_usize);
+        let mut write = |target: PathBuf, bytes: Bytes| {
+            count += 1;
+            Write {
+                aside: aside.join(count.to_string()),
+                target,
+                bytes,
+            }
+        };
+        for refusal in refusals {
+            for (target, bytes) in refusal.files(disk, &paths.quarantine())? {
+                plan.quarantine.push(write(target, bytes));
+            }
+        }
+        for (name, change) in changes {
+            match change {
+                Change::Create { home, image, label } => {
+                    let image = write(paths.image(home, &name), image);
+                    plan.images.push(Placed {
+                        name: name.clone(),
+                        home,
+                        write: image,
+                    });
+                    let label = write(paths.label(home, &name), label.into());
+                    plan.labels.push(Placed {
+                        name,
+                        home,
+                        write: label,
+                    });
+                }
+                Change::Update { was, now, label } => {
+                    let target = paths.label(was, &name);
+                    if let Some(text) = label
+                        && disk.read(&target).map_err(Error::io("read", &target))?.as_deref()
+                            != Some(text.as_bytes())
+                    {
+                        let label = write(target, text.into());
+                        plan.labels.push(Placed {
+                            name: name.clone(),
+                            home: was,
+                            write: label,
+                        });
+                    }
+                    if was != now {
+                        plan.moves.push(Move { name, was, now });
+                    }
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn writes(&self) -> impl Iterator<Item = &Write> {
+        let placed = self.images.iter().chain(&self.labels).map(|placed| &placed.write);
+        self.quarantine.iter().chain(placed)
+    }
+}
+
+/// The steps after the bytes are durable aside.
+struct Step<'t> {
+    disk: &'t dyn Disk,
+    paths: &'t Paths,
+    writers: usize,
+}
+
+impl Step<'_> {
+    fn quarantine_and_images(&self, plan: &Plan) -> Result<()> {
+        let mut touched = Touched::default();
+        for write in &plan.quarantine {
+            self.place(write)?;
+            touched.add(self.paths.quarantine());
+        }
+        for image in &plan.images {
+            self.place(&image.write)?;
+            touched.add(self.paths.images(image.home));
+            self.remove_strays(image, &mut touched)?;
+        }
+        for move_ in &plan.moves {
+            self.move_image(move_, &mut touched)?;
+        }
+        self.sync(&touched)
+    }
+
+    fn label_bytes(&self, plan: &Plan) -> Result<()> {
+        let mut touched = Touched::default();
+        for label in &plan.labels {
+            self.place(&label.write)?;
+            touched.add(self.paths.labels(label.home));
+        }
+        self.sync(&touched)
+    }
+
+    fn label_moves(&self, plan: &Plan) -> Result<()> {
+        let mut touched = Touched::default();
+        for Move { name, was, now } in &plan.moves {
+            let from = self.paths.label(*was, name);
+            self.disk
+                .rename(&from, &self.paths.label(*now, name))
+                .map_err(Error::io("move the label", &from))?;
+            touched.add(self.paths.labels(*was));
+            touched.add(self.paths.labels(*now));
+        }
+        self.sync(&touched)
+    }
+
+    fn place(&self, write: &Write) -> Result<()> {
+        self.disk
+            .rename(&write.aside, &write.target)
+            .map_err(Error::io("put in place", &write.target))
+    }
+
+    /// Removes the image that an unfinished commit of the same create left in another home. An image with other bytes is not
+    /// ours: nobody knows its label, but it is somebody's data.
+    fn remove_strays(&self, image: &Placed, touched: &mut Touched) -> Result<()> {
+        for home in Home::ALL.into_iter().filter(|home| *home != image.home) {
+            let stray = self.paths.image(home, &image.name);
+            match self.disk.read(&stray).map_err(Error::io("read", &stray))? {
+                None => {}
+                Some(bytes) if bytes == image.write.bytes => {
+                    self.disk.remove(&stray).map_err(Error::io("remove", &stray))?;
+                    touched.add(self.paths.images(home));
+                }
+                Some(_) => {
+                    tracing::warn!(path = %stray.display(), "another image has the name of a new annotation");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves an image from wherever it is: with its label, or ahead of it if an earlier commit was cut off.
+    fn move_image(&self, Move { name, was, now }: &Move, touched: &mut Touched) -> Result<()> {
+        let to = self.paths.image(*now, name);
+        let elsewhere = Home::ALL.into_iter().filter(|home| home != was && home != now);
+        for home in [*was, *now].into_iter().chain(elsewhere) {
+            let from = self.paths.image(home, name);
+            let moved = if home == *now {
+                self.disk.exists(&to).map_err(Error::io("look for", &to))?
+            } else {
+                self.try_rename(&from, &to)?
+            };
+            if moved {
+                touched.add(self.paths.images(home));
+                touched.add(self.paths.images(*now));
+                return Ok(());
+            }
+        }
+        tracing::warn!(%name, "the annotation has no image; its label moves alone");
+        Ok(())
+    }
+
+    fn try_rename(&self, from: &std::path::Path, to: &std::path::Path) -> Result<bool> {
+        match self.disk.rename(from, to) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("move the image", from)(error)),
+        }
+    }
+
+    fn sync(&self, touched: &Touched) -> Result<()> {
+        in_parallel(self.writers, &touched.0, |dir| {
+            self.disk.sync_dir(dir).map_err(Error::io("sync", dir))
+        })
+    }
+}
+
+/// The few folders that a step renamed in, each once.
+#[derive(Debug, Default)]
+struct Touched(Vec<PathBuf>);
+
+impl Touched {
+    fn add(&mut self, dir: PathBuf) {
+        if !self.0.contains(&dir) {
+            self.0.push(dir);
+        }
+    }
+}
+
+/// Runs `job` on every item, in up to `threads` threads of which this is one; stops at the first error and returns it.
+fn in_parallel<T: Sync>(threads: usize, items: &[T], job: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    let work = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = job(item) {
+                next.store(items.len(), Ordering::Relaxed);
+                failed
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .get_or_insert(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            // If the machine has no thread left, the work is done by those there are.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    failed
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .map_or(Ok(()), Err)
+}

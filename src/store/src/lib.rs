@@ -1,0 +1,30 @@
+//! The labelled image tree on disk, and what keeps it whole.
+//!
+//! [`Tree`] is the one writer of `data/`, `data-seed/` and `data_deleted/`. It takes a batch of actions ([`Batch`]), makes
+//! all of them durable and only then moves `offset.yaml` on, so that a process that is killed, a machine that loses power
+//! and a disk that fills up cost nothing but a replay, and every replay ends in the same bytes (QUE-5, QUE-6).
+//! [`atomic`] is the one way a file of ours is replaced, whoever owns it.
+//!
+//! The layouts are documented on the types that own them: the tree on [`Paths`], the refused messages on
+//! [`quarantine`], the remembered misses on [`unmatched`], the offset on [`offset`].
+
+pub mod atomic;
+mod batch;
+mod commit;
+mod disk;
+mod error;
+#[cfg(any(test, feature = "fault"))]
+pub mod fault;
+mod lock;
+pub mod offset;
+mod paths;
+pub mod quarantine;
+mod tree;
+pub mod unmatched;
+
+pub use batch::{Batch, Entry, Known, Unknown};
+#[cfg(any(test, feature = "fault"))]
+pub use disk::{Disk, Real};
+pub use error::{Error, Result};
+pub use paths::{Home, Paths};
+pub use tree::{Counts, Tree};

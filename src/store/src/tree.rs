@@ -1,0 +1,229 @@
+//! The open tree: the lock, the offset, the remembered misses, and where an annotation lives.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use annotation::Name;
+
+use crate::batch::Batch;
+use crate::disk::{Disk, Real};
+use crate::error::{Error, Result};
+use crate::lock::Lock;
+use crate::paths::{Home, Paths};
+use crate::unmatched::Log;
+use crate::{atomic, offset};
+
+/// How many threads write and sync at once: the time goes into waiting for the disk, which takes many requests together.
+const WRITERS: usize = 8;
+
+/// The tree, open for its one writer.
+///
+/// Opening it takes the lock, makes what folders are missing, removes what a killed writer left, and syncs every folder: a
+/// predecessor that was killed may have left renames that are visible but not durable, and the next batch will rely on them.
+#[derive(Debug)]
+pub struct Tree {
+    pub(crate) paths: Paths,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) offset: u64,
+    pub(crate) unmatched: Log,
+    /// A commit failed half-way: what it renamed must be synced before anything relies on it.
+    pub(crate) unsettled: bool,
+    pub(crate) writers: usize,
+    _lock: Option<Lock>,
+}
+
+impl Tree {
+    /// Opens the tree with the default layout under `root`, which must exist.
+    pub fn open(root: &Path) -> Result<Self> {
+        Self::open_at(Paths::under(root))
+    }
+
+    /// Opens the tree with the given layout, whose root must exist.
+    pub fn open_at(paths: Paths) -> Result<Self> {
+        if !Real
+            .exists(paths.root())
+            .map_err(Error::io("look for", paths.root()))?
+        {
+            return Err(Error::NoRoot {
+                path: paths.root().to_owned(),
+            });
+        }
+        let lock = Lock::take(&paths)?;
+        make_folders(&Real, &paths)?;
+        check_one_file_system(&paths)?;
+        Self::prepare(paths, Arc::new(Real), Some(lock), WRITERS)
+    }
+
+    /// Opens the tree on a disk that misbehaves: without a lock, and with one thread, so that the order of operations is fixed.
+    #[cfg(any(test, feature = "fault"))]
+    pub fn open_on(paths: Paths, disk: Arc<dyn Disk>) -> Result<Self> {
+        make_folders(&*disk, &paths)?;
+        Self::prepare(paths, disk, None, 1)
+    }
+
+    fn prepare(paths: Paths, disk: Arc<dyn Disk>, lock: Option<Lock>, writers: usize) -> Result<Self> {
+        let left = remove_leftovers(&*disk, &paths)?;
+        if left > 0 {
+            tracing::info!(files = left, "removed what an unfinished write left");
+        }
+        let offset = offset::read_on(&*disk, &paths.offset_file())?;
+        let unmatched = Log::open(&*disk, paths.unmatched_file(), offset)?;
+        let mut tree = Self {
+            paths,
+            disk,
+            offset,
+            unmatched,
+            unsettled: true,
+            writers,
+            _lock: lock,
+        };
+        tree.settle()?;
+        Ok(tree)
+    }
+
+    /// Where everything lies.
+    #[must_use]
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The offset of the next message to read (QUE-6).
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where `name` lives; `None` if it is unknown. Should it have a label in two homes, which nothing here does, the more
+    /// final one counts.
+    pub fn locate(&self, name: &Name) -> Result<Option<Home>> {
+        for home in Home::ALL {
+            let path = self.paths.label(home, name);
+            if self.disk.exists(&path).map_err(Error::io("look for", &path))? {
+                return Ok(Some(home));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins a batch of actions; nothing happens until [`Batch::commit`].
+    pub fn batch(&mut self) -> Batch<'_> {
+        Batch::new(self)
+    }
+
+    /// Sets the offset back, so that everything from there is read again; the tree stays as it is and will end the same.
+    pub fn rewind(&mut self, offset: u64) -> Result<()> {
+        if offset > self.offset {
+            return Err(Error::NotBack {
+                offset,
+                current: self.offset,
+            });
+        }
+        offset::write_on(&*self.disk, &self.paths.offset_file(), offset)?;
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Makes every rename of earlier writers durable, if one of them may not be.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if self.unsettled {
+            for dir in self.paths.synced().chain([self.paths.root().to_owned()]) {
+                self.disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
+            }
+            self.unsettled = false;
+        }
+        Ok(())
+    }
+}
+
+/// How many annotations and refused messages there are. Counted without the lock, so it can be a moment behind a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Validated annotations.
+    pub data: usize,
+    /// Annotations that are not validated.
+    pub seed: usize,
+    /// Deleted annotations.
+    pub deleted: usize,
+    /// Annotations that dataset forming refused.
+    pub corrupted: usize,
+    /// Messages in quarantine.
+    pub quarantined: usize,
+}
+
+impl Counts {
+    /// Counts the files of the tree; a folder that is absent counts as empty.
+    pub fn of(paths: &Paths) -> Result<Self> {
+        Ok(Self {
+            data: count(&paths.labels(Home::Data), ".txt")?,
+            seed: count(&paths.labels(Home::Seed), ".txt")?,
+            deleted: count(&paths.labels(Home::Deleted), ".txt")?,
+            corrupted: count(&paths.labels(Home::Corrupted), ".txt")?,
+            quarantined: count(&paths.quarantine(), ".json")?,
+        })
+    }
+}
+
+fn count(dir: &Path, suffix: &str) -> Result<usize> {
+    if !Real.exists(dir).map_err(Error::io("look for", dir))? {
+        return Ok(0);
+    }
+    let names = Real.list(dir).map_err(Error::io("list", dir))?;
+    Ok(names
+        .iter()
+        .filter(|name| name.as_encoded_bytes().ends_with(suffix.as_bytes()))
+        .count())
+}
+
+/// Makes the folders that are missing, and makes all of them durable: one that exists may have been made by a predecessor that
+/// was killed before it could sync it.
+fn make_folders(disk: &dyn Disk, paths: &Paths) -> Result<()> {
+    let homes = Home::ALL.map(|home| [paths.home(home), paths.images(home), paths.labels(home)]);
+    let single = [
+        paths.quarantine(),
+        paths.datasets(),
+        paths.models(),
+        paths.aside(),
+    ];
+    let mut parents = BTreeSet::new();
+    for dir in homes.into_iter().flatten().chain(single) {
+        if !disk.exists(&dir).map_err(Error::io("look for", &dir))? {
+            disk.make_dir(&dir).map_err(Error::io("make", &dir))?;
+        }
+        parents.extend(
+            dir.parent()
+                .filter(|parent| *parent != Path::new(""))
+                .map(Path::to_owned),
+        );
+    }
+    parents
+        .iter()
+        .try_for_each(|dir| disk.sync_dir(dir).map_err(Error::io("sync", dir)))
+}
+
+fn check_one_file_system(paths: &Paths) -> Result<()> {
+    let device = |dir: &Path| {
+        dir.metadata()
+            .map(|meta| meta.dev())
+            .map_err(Error::io("look at", dir))
+    };
+    let one = paths.aside();
+    let expected = device(&one)?;
+    for other in paths.synced() {
+        if device(&other)? != expected {
+            return Err(Error::FileSystems { one, other });
+        }
+    }
+    Ok(())
+}
+
+fn remove_leftovers(disk: &dyn Disk, paths: &Paths) -> Result<usize> {
+    let aside = paths.aside();
+    let names = disk.list(&aside).map_err(Error::io("list", &aside))?;
+    for name in &names {
+        let path = aside.join(name);
+        disk.remove(&path).map_err(Error::io("remove", &path))?;
+    }
+    Ok(names.len() + atomic::remove_leftovers_on(disk, paths.root())?)
+}
