@@ -1,0 +1,17 @@
+//! From messages to the tree: the rules of the annotation queue (QUE-3), and the loop that applies them.
+//!
+//! [`Processor`] takes a batch of raw messages, decodes each, applies the rules to the tree and commits the batch; a message
+//! that cannot be used goes to quarantine and never holds up the ones behind it (QUE-7). [`run`] feeds it from a source until
+//! the source ends or a shutdown is asked for, and tells the source what is durable (QUE-6, QUE-8).
+//!
+//! What a message does depends on the message and the tree alone, and doing it twice is doing it once: a replay from any
+//! earlier offset ends in the same tree, byte for byte (QUE-5).
+
+mod counters;
+mod processor;
+mod rules;
+mod run;
+
+pub use counters::Counters;
+pub use processor::Processor;
+pub use run::{Error, Options, Progress, Summary, run};

@@ -1,0 +1,138 @@
+//! A batch of messages becomes a durable change of the tree.
+
+use annotation::{Limits, Status, decode_shared};
+use store::{Result, Tree};
+use stream::{Batch, Message};
+
+use crate::counters::Counters;
+use crate::rules::{self, Done, Outcome, Refused};
+
+/// Decodes, applies and commits, batch by batch.
+#[derive(Debug)]
+pub struct Processor {
+    tree: Tree,
+    limits: Limits,
+    counters: Counters,
+    /// What a batch came to whose commit failed. Part of it may be done, so that its retry finds less to do; what is counted and
+    /// logged in the end is what the messages did at first.
+    unfinished: Vec<(u64, Outcome)>,
+}
+
+impl Processor {
+    /// A processor that writes to `tree` and decodes within `limits`.
+    #[must_use]
+    pub fn new(tree: Tree, limits: Limits) -> Self {
+        Self {
+            tree,
+            limits,
+            counters: Counters::default(),
+            unfinished: Vec::new(),
+        }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The offset of the next message to read.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.tree.offset()
+    }
+
+    /// Gives the tree back.
+    #[must_use]
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    /// Makes a batch durable, and the offset behind its last message with it. Messages before the offset were read already and
+    /// are passed over. On an error nothing is lost: the same batch can be given again.
+    ///
+    /// What happened is counted and logged once it is durable, and not before.
+    pub fn process(&mut self, batch: &Batch) -> Result<()> {
+        let from = self.tree.offset();
+        let messages = || batch.messages.iter().filter(|message| message.offset >= from);
+        let (Some(first), Some(last)) = (messages().next(), messages().next_back()) else {
+            return Ok(());
+        };
+        if first.offset > from {
+            tracing::warn!(from, to = first.offset, "messages are gone from the stream");
+        }
+
+        let mut outcomes = Vec::with_capacity(batch.messages.len());
+        let mut actions = self.tree.batch();
+        for message in messages() {
+            let outcome = read(&mut actions, message, &self.limits)?;
+            if let Some(Refused { kind, reason }) = &outcome.refused {
+                actions.quarantine(message.offset, kind, reason.clone(), message.bytes.clone());
+            }
+            outcomes.push((message.offset, outcome));
+        }
+        let committed = actions.commit(last.offset.saturating_add(1));
+
+        let first = std::mem::take(&mut self.unfinished);
+        if first
+            .iter()
+            .map(|(offset, _)| offset)
+            .eq(outcomes.iter().map(|(offset, _)| offset))
+        {
+            outcomes = first;
+        }
+        if committed.is_err() {
+            self.unfinished = outcomes;
+            return committed;
+        }
+        for (offset, outcome) in &outcomes {
+            self.counters.add(outcome);
+            log(*offset, outcome);
+        }
+        Ok(())
+    }
+}
+
+fn read(actions: &mut store::Batch<'_>, message: &Message, limits: &Limits) -> Result<Outcome> {
+    match decode_shared(&message.bytes, limits) {
+        Err(error) => Ok(Outcome::refused(error.kind(), error.to_string())),
+        Ok(decoded) => {
+            for note in &decoded.notes {
+                tracing::debug!(offset = message.offset, %note, "message is odd");
+            }
+            rules::apply(actions, message.offset, decoded.message)
+        }
+    }
+}
+
+/// The log lines of a durable message (QUE-9): never an e-mail address, never image bytes.
+fn log(offset: u64, outcome: &Outcome) {
+    match &outcome.done {
+        Done::Created { name, status, role } => {
+            tracing::info!(%name, %status, %role, offset, "annotation saved");
+        }
+        Done::Edited { name, role } => {
+            tracing::info!(%name, status = %Status::Edited, %role, offset, "annotation saved");
+        }
+        Done::Duplicate { name } => tracing::debug!(%name, offset, "annotation is there already"),
+        Done::Withdrawn { name } => {
+            tracing::warn!(%name, offset, unmatched = 1, "edit of a deleted or corrupted annotation ignored");
+        }
+        Done::Bulk {
+            status,
+            moved,
+            in_place,
+            unknown,
+            withdrawn,
+        } => {
+            tracing::info!(%status, moved, in_place, offset, "annotations moved");
+            if unknown + withdrawn > 0 {
+                tracing::warn!(%status, unknown, withdrawn, offset, "names could not be matched");
+            }
+        }
+        Done::Missed | Done::Nothing => {}
+    }
+    if let Some(Refused { kind, reason }) = &outcome.refused {
+        tracing::warn!(offset, kind, reason, "message quarantined");
+    }
+}
