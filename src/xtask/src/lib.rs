@@ -1,0 +1,13 @@
+//! What a person and CI both call: set-up, demo, checks. `main.rs` holds the command line; the work is here.
+//!
+//! - [`libtorch`] brings the one build of libtorch that every crate links (DESIGN: one build of it everywhere);
+//! - [`checks`] runs the numbered steps of `cargo xtask test` and `cargo xtask lint`;
+//! - [`workspace`] knows where things are and how cargo is called from within cargo.
+//!
+//! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
+
+pub mod checks;
+pub mod digest;
+pub mod libtorch;
+pub mod progress;
+pub mod workspace;

@@ -1,0 +1,205 @@
+//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint), 64 bad usage, 75 the
+//! network did not answer, try again.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use xtask::checks::{self, Context};
+use xtask::libtorch::link::{self, Version};
+use xtask::libtorch::setup::{How, Wheels};
+use xtask::libtorch::{Recipe, Setup, SetupError, tools};
+use xtask::workspace::{Workspace, cache_dir, process_env};
+
+const FAILED: u8 = 1;
+const FOUND_PROBLEMS: u8 = 2;
+const USAGE: u8 = 64;
+const TRY_AGAIN: u8 = 75;
+
+/// Set-up, demo and checks of azaion. Every verb sets up first what it needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring libtorch: fetched once, checked by SHA-256, kept in the user's cache
+    Setup(SetupOptions),
+    /// Run the main job end to end (release build); ARGS go to `azaion demo`
+    Demo {
+        /// Arguments of `azaion demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+    /// Run every check: format, lints, tests, doctests, licences, advisories
+    Test {
+        /// Leave out doctests and cargo-deny
+        #[arg(long)]
+        quick: bool,
+        /// Also set libtorch up afresh from kept wheels, as a new machine does, and compare
+        #[arg(long)]
+        fresh_setup: bool,
+        /// Run only tests whose name contains one of these
+        filters: Vec<String>,
+    },
+    /// Check format and lints; exit code 2 if they find something
+    Lint,
+    /// Format every crate
+    Fmt,
+}
+
+#[derive(clap::Args, Default)]
+struct SetupOptions {
+    /// Keep the fetched wheels in the cache, for rebuilding without a network
+    #[arg(long, conflicts_with = "wheels")]
+    keep_wheels: bool,
+    /// Take the wheels from this folder and fetch nothing
+    #[arg(long, value_name = "DIR")]
+    wheels: Option<PathBuf>,
+}
+
+impl SetupOptions {
+    fn wheels(self) -> Wheels {
+        match self {
+            Self {
+                wheels: Some(folder), ..
+            } => Wheels::From(folder),
+            Self {
+                keep_wheels: true, ..
+            } => Wheels::FetchAndKeep,
+            Self { .. } => Wheels::Fetch,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a terminal that takes no text.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(USAGE)
+            };
+        }
+    };
+    run(cli.verb).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        let temporary = error
+            .downcast_ref::<SetupError>()
+            .is_some_and(SetupError::is_temporary);
+        ExitCode::from(if temporary { TRY_AGAIN } else { FAILED })
+    })
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::locate(&process_env)?;
+    match verb {
+        Verb::Setup(options) => {
+            let tree = setup(&workspace, options.wheels())?;
+            println!("libtorch is ready: {}", tree.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Demo { args } => {
+            setup(&workspace, Wheels::Fetch)?;
+            // In our place, not as our child: stdin, signals and the exit code are then the demo's own.
+            let mut demo = workspace.cargo();
+            demo.args([
+                "run",
+                "--release",
+                "--package",
+                "cli",
+                "--bin",
+                "azaion",
+                "--",
+                "demo",
+            ])
+            .args(args);
+            Err(demo.exec()).context("cannot start cargo")
+        }
+        Verb::Test {
+            quick,
+            fresh_setup,
+            filters,
+        } => {
+            let plan = checks::test_plan(quick, !filters.is_empty(), fresh_setup);
+            let report = checked(&workspace, &plan, filters)?;
+            println!("{}", report.counts);
+            Ok(exit(report.is_ok(), FAILED))
+        }
+        Verb::Lint => {
+            let report = checked(&workspace, &checks::lint_plan(), Vec::new())?;
+            Ok(exit(report.is_ok(), FOUND_PROBLEMS))
+        }
+        Verb::Fmt => {
+            setup(&workspace, Wheels::Fetch)?;
+            Err(workspace.cargo().args(["fmt", "--all"]).exec()).context("cannot start cargo")
+        }
+    }
+}
+
+fn exit(ok: bool, otherwise: u8) -> ExitCode {
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(otherwise)
+    }
+}
+
+fn checked(
+    workspace: &Workspace,
+    plan: &checks::Plan,
+    filters: Vec<String>,
+) -> anyhow::Result<checks::Report> {
+    setup(workspace, Wheels::Fetch)?;
+    let cache = cache_dir(&process_env)?;
+    let context = Context {
+        workspace,
+        cache,
+        recipe: Recipe::pinned(),
+        filters,
+        env: &process_env,
+    };
+    let report = checks::run(plan, &context);
+    print!("\n{report}");
+    Ok(report)
+}
+
+/// Makes libtorch ready and gives its folder; with a tree in place this takes no time and says nothing.
+fn setup(workspace: &Workspace, wheels: Wheels) -> anyhow::Result<PathBuf> {
+    tools::check_compiler(&process_env)?;
+    let recipe = Recipe::pinned();
+    let setup = Setup {
+        recipe: &recipe,
+        cache: cache_dir(&process_env)?,
+        link: workspace.libtorch_link(),
+        wheels,
+        env: &process_env,
+    };
+    if let Some(own) = link::users_own(&process_env, &setup.link, &setup.tree()) {
+        let doubt = match link::check_users_own(&own, &recipe)? {
+            Version::Right => "",
+            Version::Unknown => " (it has no build-version: nobody can tell its version)",
+        };
+        eprintln!("note: LIBTORCH={} is used as it is{doubt}", own.display());
+        return Ok(own);
+    }
+    let ready = setup.run()?;
+    if ready.how == How::Adopted {
+        eprintln!(
+            "{} is file for file the pinned libtorch {}",
+            ready.tree.display(),
+            recipe.version
+        );
+    }
+    Ok(ready.tree)
+}
