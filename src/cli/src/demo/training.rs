@@ -1,0 +1,141 @@
+//! The demo's training stage, with its bar.
+
+use super::{Flow, State};
+use crate::{
+    args::{DemoArgs, PrecisionArg},
+    console::Task,
+    detect::threads,
+};
+use anyhow::{Context, Result, bail};
+use detector::Scale;
+use service::shutdown::Shutdown;
+use std::path::{Path, PathBuf};
+use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Summary};
+
+/// Memory for decoded images.
+const CACHE_BYTES: usize = 2 << 30;
+
+/// Trains, or goes on training; the best model becomes the one in service.
+pub fn train(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<Flow<Summary>> {
+    let folder = run_folder(state)?;
+    let dataset = state.dataset.clone().context("the dataset was not formed")?;
+    let threads = threads(args.threads);
+    let options = RunOptions {
+        folder: state.root.join(&folder),
+        data: state.root.join(dataset).join("data.yaml"),
+        scale: scale(&args.model)?,
+        base: None,
+        hyper: Hyper {
+            epochs: args.epochs,
+            batch: args.batch,
+            imgsz: args.imgsz,
+            seed: args.seed,
+            precision: match args.precision {
+                PrecisionArg::Auto => Precision::Auto,
+                PrecisionArg::Fp32 => Precision::Fp32,
+                PrecisionArg::Bf16 => Precision::Bf16,
+            },
+            ..Hyper::default()
+        },
+        threads,
+        workers: threads.get(),
+        cache_bytes: CACHE_BYTES,
+        stop: shutdown.flag(),
+    };
+    let mut bar = Bar { task: Task::new("training", 0), epochs: args.epochs };
+    let outcome = train::run(&options, &mut bar)?;
+    match outcome {
+        Outcome::Stopped { epoch, batch } => {
+            let text = format!("stopped in epoch {epoch} of {} after batch {batch}", args.epochs);
+            let seconds = bar.task.done(&text);
+            state.note("training", seconds, text)?;
+            Ok(Flow::Stopped)
+        }
+        Outcome::Finished(summary) => {
+            let best = &summary.one2many.metrics;
+            let text = format!("{} epochs, best {}, mAP50 {:.3}", summary.epochs, summary.best.epoch, best.map50);
+            let seconds = bar.task.done(&text);
+            state.note("training", seconds, text)?;
+            put_in_service(&state.root, &folder)?;
+            Ok(Flow::Done(*summary))
+        }
+    }
+}
+
+/// `yolo26n` to a scale.
+fn scale(model: &str) -> Result<Scale> {
+    let letter = model.strip_prefix("yolo26").unwrap_or(model);
+    match Scale::ALL.into_iter().find(|scale| scale.letter() == letter) {
+        Some(scale) => Ok(scale),
+        None => bail!("--model {model}: give yolo26n, yolo26s, yolo26m, yolo26l or yolo26x"),
+    }
+}
+
+/// The demo's run, relative to the root: the one begun, or a new one with a name of its own.
+fn run_folder(state: &mut State) -> Result<PathBuf> {
+    if let Some(run) = &state.run {
+        return Ok(run.clone());
+    }
+    let date = jiff::Zoned::now().date();
+    let names = std::iter::once(format!("azaion-{date}")).chain((2..).map(|n| format!("azaion-{date}-{n}")));
+    for name in names {
+        let run = PathBuf::from("models").join(name);
+        match std::fs::create_dir(state.root.join(&run)) {
+            Ok(()) => {
+                state.run = Some(run.clone());
+                state.save()?;
+                return Ok(run);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot create {}", run.display())),
+        }
+    }
+    bail!("every run name of {date} is taken")
+}
+
+/// `models/azaion.pt` points at the run's best model.
+fn put_in_service(root: &Path, run: &Path) -> Result<()> {
+    let name = run.file_name().context("the run has no name")?;
+    let target = Path::new(name).join(train::BEST);
+    Ok(store::atomic::repoint(&root.join("models").join("azaion.pt"), &target)?)
+}
+
+/// Shows a run's events.
+struct Bar {
+    task: Task,
+    epochs: u32,
+}
+
+impl Observer for Bar {
+    fn on(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started { images, validation, parameters, schedule, execution, resumed } => {
+                self.task.restart(schedule.batches_per_epoch);
+                let precision = match execution.precision {
+                    torch::Precision::BFloat16 => "bf16",
+                    torch::Precision::Float32 => "32 bit",
+                };
+                self.task.note(&format!(
+                    "{images} images, {validation} to validate; {parameters} parameters, {:?}, {precision}, {} threads",
+                    schedule.optimizer, execution.threads
+                ));
+                if let Some((epoch, batch)) = resumed {
+                    self.task.note(&format!("goes on in epoch {} after batch {batch}", epoch + 1));
+                }
+            }
+            Event::Batch { epoch, batch, loss: [boxes, classes, distances] } => self.task.at(batch, || {
+                format!("epoch {epoch}/{}  box {boxes:.3}  cls {classes:.3}  l1 {distances:.3}", self.epochs)
+            }),
+            Event::Epoch { row, best } => self.task.note(&format!(
+                "epoch {:>3}/{}  loss {:.3}  mAP50 {:.3}  mAP50-95 {:.3}{}",
+                row.epoch,
+                self.epochs,
+                row.train.iter().sum::<f64>(),
+                row.map50,
+                row.map50_95,
+                if best { "  best" } else { "" }
+            )),
+            Event::Warning(text) => self.task.note(text),
+        }
+    }
+}

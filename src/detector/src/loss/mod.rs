@@ -1,0 +1,293 @@
+//! The training loss of one detection branch and its gradients, natively on `f32` slices.
+//!
+//! An assignment plus three small sums over a few hundred anchors are hundreds of tiny tensor operations when written
+//! for a tensor library; here they are a few loops, and the caller feeds the gradients to autograd at the raw head
+//! outputs. One dense pass over the logits remains, and it is written to vectorise.
+//!
+//! Guarantees: the result is the same for every number of threads (one job an image, sums merged in image order); a
+//! NaN in what matters to the loss is never swallowed, so that the run loop's guard sees it; nothing here panics on
+//! any values. Facts: the project's description of YOLO26 (docs/CLEANROOM.md), compared with the reference by
+//! `tests/loss_reference.rs`.
+
+mod assign;
+mod bce;
+mod ciou;
+mod grid;
+mod parallel;
+mod schedule;
+mod targets;
+mod terms;
+
+use std::num::NonZeroUsize;
+
+pub use assign::{Assigner, Positive};
+pub use ciou::{Ciou, ciou};
+pub use grid::{Cell, Grid, Level};
+pub use schedule::{BranchWeights, branch_weights};
+pub use targets::{Targets, Truth};
+
+use assign::ImageView;
+use terms::Scales;
+
+/// What is wrong with the input of a loss.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum LossError {
+    /// A buffer that does not have the length its shape asks for.
+    #[error("{what}: expected {expected} values for the given grid, images and classes, got {found}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// The number of values that the shape asks for.
+        expected: usize,
+        /// The number that came.
+        found: usize,
+    },
+    /// An input size that the three levels cannot divide.
+    #[error("network input of {width} x {height} px: both sides must be positive multiples of 32")]
+    InputSize {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+    },
+    /// A target of an image or a class that does not exist.
+    #[error(
+        "target {index}: its {what} is {value}, but there are only {count}; check the dataset's class list"
+    )]
+    Target {
+        /// Position of the target in the given order.
+        index: usize,
+        /// `image` or `class`.
+        what: &'static str,
+        /// What it names.
+        value: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A head without classes.
+    #[error("predictions of 0 classes; a detector has at least one")]
+    NoClasses,
+    /// The targets are of another number of images than the predictions.
+    #[error("targets of {targets} images meet predictions of {predictions} images")]
+    Images {
+        /// Images in the targets.
+        targets: usize,
+        /// Images in the predictions.
+        predictions: usize,
+    },
+}
+
+/// Raw outputs of one head for a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Predictions<'a> {
+    /// Distances left, top, right, bottom in units of the stride: (images, 4, anchors), contiguous.
+    pub boxes: &'a [f32],
+    /// Class logits: (images, classes, anchors), contiguous.
+    pub logits: &'a [f32],
+    /// Images in the batch.
+    pub images: usize,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// Where the gradients are written, in the layouts of [`Predictions`]; every element is overwritten.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// (images, 4, anchors).
+    pub boxes: &'a mut [f32],
+    /// (images, classes, anchors).
+    pub logits: &'a mut [f32],
+}
+
+/// Weights of the three terms.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Gains {
+    /// Of 1 - CIoU.
+    pub boxes: f64,
+    /// Of the binary cross-entropy.
+    pub cls: f64,
+    /// Of the distances' L1 (the reference calls this gain `dfl`).
+    pub l1: f64,
+}
+
+impl Default for Gains {
+    fn default() -> Self {
+        Self {
+            boxes: 7.5,
+            cls: 0.5,
+            l1: 1.5,
+        }
+    }
+}
+
+/// The loss of one branch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BranchLoss {
+    /// Box, class and L1 terms, with their gains, without the factor of the batch size.
+    pub items: [f64; 3],
+    /// Anchors that stand for an object.
+    pub foreground: usize,
+    /// Sum of all target scores, which normalises the terms when it is above 1.
+    pub score_sum: f64,
+}
+
+impl BranchLoss {
+    /// The sum of the three items.
+    pub fn total(&self) -> f64 {
+        self.items.iter().sum()
+    }
+}
+
+/// The loss of one branch, ready to be evaluated on batches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Criterion {
+    /// How anchors are matched to objects; this is all in which the two branches differ.
+    pub assigner: Assigner,
+    /// Weights of the terms.
+    pub gains: Gains,
+    /// Threads to use at most; the result does not depend on it.
+    pub threads: NonZeroUsize,
+}
+
+impl Criterion {
+    /// A criterion with the default gains.
+    pub fn new(assigner: Assigner, threads: NonZeroUsize) -> Self {
+        Self {
+            assigner,
+            gains: Gains::default(),
+            threads,
+        }
+    }
+
+    /// The loss alone, for validation.
+    pub fn evaluate(
+        &self,
+        grid: &Grid,
+        predictions: Predictions<'_>,
+        targets: &Targets,
+    ) -> Result<BranchLoss, LossError> {
+        let assigned = self.assign(grid, predictions, targets)?;
+        let jobs = images(grid, predictions).zip(&assigned).enumerate().collect();
+        let sums = parallel::map(self.threads, jobs, |(image, (view, positives))| {
+            terms::values(grid, view, targets.image(image), positives)
+        });
+        Ok(self.summarise(&assigned, &sums))
+    }
+
+    /// The loss, and the gradients of `weight * images * (box + cls + l1)` with respect to both inputs.
+    ///
+    /// `weight` is the branch's part in the mix of the two ([`branch_weights`]).
+    pub fn gradients(
+        &self,
+        grid: &Grid,
+        predictions: Predictions<'_>,
+        targets: &Targets,
+        weight: f64,
+        out: Gradients<'_>,
+    ) -> Result<BranchLoss, LossError> {
+        expect_length("box gradients", predictions.boxes.len(), out.boxes.len())?;
+        expect_length("class gradients", predictions.logits.len(), out.logits.len())?;
+        let assigned = self.assign(grid, predictions, targets)?;
+        let factor = weight * predictions.images as f64 / normaliser(score_sum(&assigned));
+        let scales = Scales {
+            boxes: self.gains.boxes * factor,
+            cls: self.gains.cls * factor,
+            l1: self.gains.l1 * factor,
+        };
+        let anchors = grid.anchors();
+        let outs = out
+            .boxes
+            .chunks_exact_mut(4 * anchors)
+            .zip(out.logits.chunks_exact_mut(predictions.classes * anchors));
+        let jobs = images(grid, predictions)
+            .zip(&assigned)
+            .zip(outs)
+            .enumerate()
+            .collect();
+        let sums = parallel::map(
+            self.threads,
+            jobs,
+            |(image, ((view, positives), (boxes, logits)))| {
+                let out = Gradients { boxes, logits };
+                terms::gradients(grid, view, targets.image(image), positives, scales, out)
+            },
+        );
+        Ok(self.summarise(&assigned, &sums))
+    }
+
+    /// The foreground anchors of each image, in ascending order of anchors.
+    pub fn assign(
+        &self,
+        grid: &Grid,
+        predictions: Predictions<'_>,
+        targets: &Targets,
+    ) -> Result<Vec<Vec<Positive>>, LossError> {
+        let Predictions {
+            boxes,
+            logits,
+            images: count,
+            classes,
+        } = predictions;
+        expect_length("boxes", count * 4 * grid.anchors(), boxes.len())?;
+        expect_length("logits", count * classes * grid.anchors(), logits.len())?;
+        if classes == 0 {
+            return Err(LossError::NoClasses);
+        }
+        if targets.images() != count {
+            return Err(LossError::Images {
+                targets: targets.images(),
+                predictions: count,
+            });
+        }
+        targets.check_classes(classes)?;
+        let jobs = images(grid, predictions).enumerate().collect();
+        Ok(parallel::map(self.threads, jobs, |(image, view)| {
+            self.assigner.assign(grid, view, targets.image(image))
+        }))
+    }
+
+    fn summarise(&self, assigned: &[Vec<Positive>], sums: &[terms::Sums]) -> BranchLoss {
+        let score_sum = score_sum(assigned);
+        let n = normaliser(score_sum);
+        let total = |term: fn(&terms::Sums) -> f64| sums.iter().map(term).sum::<f64>() / n;
+        BranchLoss {
+            items: [
+                self.gains.boxes * total(|s| s.boxes),
+                self.gains.cls * total(|s| s.cls),
+                self.gains.l1 * total(|s| s.l1),
+            ],
+            foreground: assigned.iter().map(Vec::len).sum(),
+            score_sum,
+        }
+    }
+}
+
+fn images<'a>(grid: &Grid, p: Predictions<'a>) -> impl Iterator<Item = ImageView<'a>> {
+    let anchors = grid.anchors();
+    (0..p.images).map(move |image| ImageView {
+        boxes: &p.boxes[image * 4 * anchors..(image + 1) * 4 * anchors],
+        logits: &p.logits[image * p.classes * anchors..(image + 1) * p.classes * anchors],
+        anchors,
+    })
+}
+
+fn score_sum(assigned: &[Vec<Positive>]) -> f64 {
+    assigned.iter().flatten().map(|p| f64::from(p.score)).sum()
+}
+
+/// The sum of target scores, at least 1; written so that a NaN stays one.
+fn normaliser(score_sum: f64) -> f64 {
+    if score_sum < 1.0 { 1.0 } else { score_sum }
+}
+
+fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<(), LossError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(LossError::Length {
+            what,
+            expected,
+            found,
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! The branch loss against the reference package.
+//!
+//! The numbers in `fixtures/loss.safetensors` were made by `tests/reference/loss_cases.py`, which runs
+//! ultralytics 8.4.190 on torch 2.13.0 (CPU, float32) as a black box on made-up predictions: items and gradients from
+//! the branch's loss, assignment from its assigner, CIoU at ties from its overlap function.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken fixture fails the test"
+)]
+
+use std::num::NonZeroUsize;
+
+use detector::loss::{Assigner, Criterion, Gradients, Grid, Predictions, Targets, Truth, ciou};
+use safetensors::SafeTensors;
+
+const CASES: [&str; 5] = ["random", "crowded", "tiny", "extreme", "empty"];
+const BRANCHES: [(&str, Assigner); 2] = [
+    ("one2many", Assigner::ONE_TO_MANY),
+    ("one2one", Assigner::ONE_TO_ONE),
+];
+
+struct Fixture(Vec<u8>);
+
+impl Fixture {
+    fn load() -> Self {
+        Self(
+            std::fs::read(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/fixtures/loss.safetensors"
+            ))
+            .unwrap(),
+        )
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        SafeTensors::deserialize(&self.0)
+            .unwrap()
+            .tensor(name)
+            .unwrap()
+            .data()
+            .to_vec()
+    }
+
+    fn f32s(&self, name: &str) -> Vec<f32> {
+        let bytes = self.bytes(name);
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect()
+    }
+
+    fn i16s(&self, name: &str) -> Vec<i16> {
+        let bytes = self.bytes(name);
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| i16::from_le_bytes(*b))
+            .collect()
+    }
+
+    fn case(&self, name: &str) -> Case {
+        let size = self.bytes(&format!("{name}.size"));
+        let size: Vec<usize> = size
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| i64::from_le_bytes(*b) as usize)
+            .collect();
+        let [height, width, classes, images] = size[..] else {
+            panic!("{size:?}")
+        };
+        let rows = self.f32s(&format!("{name}.targets"));
+        let pairs: Vec<(usize, Truth)> = rows
+            .as_chunks::<6>()
+            .0
+            .iter()
+            .map(|&[image, class, x, y, w, h]| {
+                (
+                    image as usize,
+                    Truth {
+                        class: class as u16,
+                        xywh: [x, y, w, h],
+                    },
+                )
+            })
+            .collect();
+        Case {
+            grid: Grid::for_input(width, height).unwrap(),
+            images,
+            classes,
+            targets: Targets::new(images, &pairs).unwrap(),
+            boxes: self.f32s(&format!("{name}.boxes")),
+            logits: self.f32s(&format!("{name}.logits")),
+        }
+    }
+}
+
+struct Case {
+    grid: Grid,
+    images: usize,
+    classes: usize,
+    targets: Targets,
+    boxes: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Case {
+    fn predictions(&self) -> Predictions<'_> {
+        Predictions {
+            boxes: &self.boxes,
+            logits: &self.logits,
+            images: self.images,
+            classes: self.classes,
+        }
+    }
+
+    fn gradients(&self, criterion: Criterion, weight: f64) -> ([f64; 3], Vec<f32>, Vec<f32>) {
+        // Not zeros: every element must be overwritten.
+        let (mut boxes, mut logits) = (
+            vec![f32::NAN; self.boxes.len()],
+            vec![f32::NAN; self.logits.len()],
+        );
+        let out = Gradients {
+            boxes: &mut boxes,
+            logits: &mut logits,
+        };
+        let loss = criterion
+            .gradients(&self.grid, self.predictions(), &self.targets, weight, out)
+            .unwrap();
+        (loss.items, boxes, logits)
+    }
+}
+
+fn criterion(assigner: Assigner, threads: usize) -> Criterion {
+    Criterion::new(assigner, NonZeroUsize::new(threads).unwrap())
+}
+
+/// Each element within 1e-5 of its own size, or within 1e-6 of the largest: the reference's own rounding.
+fn assert_gradient(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |a, b| a.max(b.abs()));
+    let mut worst = 0f32;
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (found - expected).abs();
+        let bound = 1e-5 * expected.abs() + 1e-6 * largest;
+        assert!(difference <= bound, "{what}[{index}]: {found} for {expected}");
+        worst = worst.max(difference);
+    }
+    println!("{what}: largest difference {worst:e} of {largest:e}");
+}
+
+#[test]
+fn the_assignment_is_the_references() {
+    let fixture = Fixture::load();
+    for name in CASES {
+        let case = fixture.case(name);
+        for (branch, assigner) in BRANCHES {
+            let prefix = format!("{name}.{branch}");
+            let (anchors, scores) = (
+                fixture.i16s(&format!("{prefix}.assigned")),
+                fixture.f32s(&format!("{prefix}.scores")),
+            );
+            let mut found_anchors = vec![-1; anchors.len()];
+            let mut found_scores = vec![0.0; anchors.len()];
+            let assigned = criterion(assigner, 1).assign(&case.grid, case.predictions(), &case.targets);
+            for (image, positives) in assigned.unwrap().into_iter().enumerate() {
+                for positive in positives {
+                    let index = image * case.grid.anchors() + positive.anchor;
+                    found_anchors[index] = positive.truth as i16;
+                    found_scores[index] = positive.score;
+                }
+            }
+            for index in 0..anchors.len() {
+                // Which anchors of alignment 0 fill a list is up to the reference's kernel; their score is 0.
+                if scores[index] > 0.0 || found_scores[index] > 0.0 {
+                    assert_eq!(found_anchors[index], anchors[index], "{prefix} anchor {index}");
+                }
+                let difference = (found_scores[index] - scores[index]).abs();
+                assert!(
+                    difference <= 2e-6 * scores[index].max(1e-3),
+                    "{prefix} anchor {index}: {difference}"
+                );
+            }
+            let count = |list: &[i16]| list.iter().filter(|&&g| g >= 0).count();
+            println!(
+                "{prefix}: foreground {} for {}",
+                count(&found_anchors),
+                count(&anchors)
+            );
+            // From 640 anchors on libtorch fills its lists from the first topk anchors, as we do.
+            if case.grid.anchors() >= 640 {
+                assert_eq!(found_anchors, anchors, "{prefix}");
+            }
+        }
+    }
+}
+
+#[test]
+fn items_and_gradients_are_the_references() {
+    let fixture = Fixture::load();
+    for name in CASES {
+        let case = fixture.case(name);
+        for (branch, assigner) in BRANCHES {
+            let prefix = format!("{name}.{branch}");
+            let (items, boxes, logits) = case.gradients(criterion(assigner, 2), 1.0);
+            for (term, (found, expected)) in items
+                .iter()
+                .zip(fixture.f32s(&format!("{prefix}.items")))
+                .enumerate()
+            {
+                // Below 1 absolute: the reference takes 1 - CIoU in f32, which for good boxes cancels.
+                let (expected, bound) = (f64::from(expected), 1e-6 * f64::from(expected.max(1.0)));
+                assert!(
+                    (found - expected).abs() <= bound,
+                    "{prefix} {term}: {found} for {expected}"
+                );
+            }
+            assert_gradient(
+                &format!("{prefix} boxes"),
+                &boxes,
+                &fixture.f32s(&format!("{prefix}.grad_boxes")),
+            );
+            assert_gradient(
+                &format!("{prefix} logits"),
+                &logits,
+                &fixture.f32s(&format!("{prefix}.grad_logits")),
+            );
+        }
+    }
+}
+
+#[test]
+fn ties_of_edges_split_the_gradient_as_autograd_does() {
+    let fixture = Fixture::load();
+    let boxes = |name: &str| fixture.f32s(name).as_chunks::<4>().0.to_vec();
+    let (a, c, gradients) = (boxes("ties.a"), boxes("ties.c"), boxes("ties.grad"));
+    for (i, value) in fixture.f32s("ties.ciou").into_iter().enumerate() {
+        let found = ciou(a[i].map(f64::from), c[i].map(f64::from));
+        assert!(
+            (found.value - f64::from(value)).abs() < 1e-6,
+            "{i}: {} for {value}",
+            found.value
+        );
+        for (side, (found, expected)) in found.gradient.iter().zip(gradients[i]).enumerate() {
+            assert!(
+                (found - f64::from(expected)).abs() < 1e-6,
+                "pair {i} side {side}: {found} for {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    let fixture = Fixture::load();
+    for name in CASES {
+        let case = fixture.case(name);
+        for (_, assigner) in BRANCHES {
+            let alone = case.gradients(criterion(assigner, 1), 0.3);
+            for threads in [2, 3, 8] {
+                assert!(
+                    alone == case.gradients(criterion(assigner, threads), 0.3),
+                    "{name}: {threads} threads"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn evaluation_gives_the_items_of_training() {
+    let fixture = Fixture::load();
+    for name in CASES {
+        let case = fixture.case(name);
+        for (_, assigner) in BRANCHES {
+            let criterion = criterion(assigner, 2);
+            let alone = criterion
+                .evaluate(&case.grid, case.predictions(), &case.targets)
+                .unwrap();
+            assert_eq!(alone.items, case.gradients(criterion, 0.8).0);
+        }
+    }
+}
+
+#[test]
+fn the_weight_of_the_branch_scales_the_gradients_alone() {
+    let case = Fixture::load().case("random");
+    let criterion = criterion(Assigner::ONE_TO_ONE, 1);
+    let (items, boxes, logits) = case.gradients(criterion, 1.0);
+    let (half_items, half_boxes, half_logits) = case.gradients(criterion, 0.5);
+    assert_eq!(items, half_items);
+    assert_eq!(boxes.iter().map(|g| g * 0.5).collect::<Vec<_>>(), half_boxes);
+    assert_eq!(logits.iter().map(|g| g * 0.5).collect::<Vec<_>>(), half_logits);
+}

@@ -1,0 +1,374 @@
+//! `config.yaml` as types: the one configuration that programs read (CFG-2).
+//!
+//! Keys are lower-case and grouped by concern; every key has a default but the account of the API, which only the
+//! programs that talk to it ask for ([`Config::api_login`]). [`VARIABLES`] says which variable of `.env` becomes which
+//! key. Guarantees: a [`Config`] that was loaded is valid throughout; an unknown key is an error that names the
+//! nearest known one (CFG-5); all problems of a file are reported at once; no message holds a secret.
+//!
+//! ```yaml
+//! root_dir: /azaion
+//! rabbitmq: {host: 127.0.0.1, port: 5552, password_file: /run/secrets/rabbitmq}
+//! training: {model: yolo26m.pt, epochs: 120, batch_size: 11, imgsz: 1280}
+//! ```
+
+mod check;
+mod keys;
+mod yaml;
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use keys::VARIABLES;
+
+use crate::secret::{Credentials, Secret, SecretError};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The tree: everything the suite keeps lies under it. Absolute.
+    pub root_dir: PathBuf,
+    /// Validated annotations, relative to `root_dir`.
+    pub data_dir: PathBuf,
+    /// Annotations not yet validated, relative to `root_dir`.
+    pub data_seed_dir: PathBuf,
+    /// Soft-deleted annotations, relative to `root_dir`.
+    pub data_deleted_dir: PathBuf,
+    /// The REST API.
+    pub api: Api,
+    /// The broker.
+    pub rabbitmq: RabbitMq,
+    /// A training run.
+    pub training: Training,
+    /// The export of a trained model.
+    pub export: Export,
+}
+
+/// The REST API that models are published to.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Base address; plain HTTP only towards this machine.
+    pub url: String,
+    /// Account that logs in.
+    pub email: Option<String>,
+    /// Its password. Prefer the credential `api-password` or `password_file`.
+    pub password: Option<Secret>,
+    /// A file that holds the password.
+    pub password_file: Option<PathBuf>,
+}
+
+/// The broker with the annotation stream.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RabbitMq {
+    /// Host name or address.
+    pub host: String,
+    /// Port of the stream protocol.
+    pub port: u16,
+    /// Account that reads the stream.
+    pub user: String,
+    /// Its password. Prefer the credential `rabbitmq-password` or `password_file`.
+    pub password: Option<Secret>,
+    /// A file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Name of the stream.
+    pub queue_name: String,
+}
+
+/// A training run (TRN-4).
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Training {
+    /// Base weights: a `.pt` or `.safetensors` file, or the name of a known model.
+    pub model: String,
+    /// Epochs of a whole run.
+    pub epochs: u32,
+    /// Images a step.
+    pub batch_size: u32,
+    /// Side of the network's square input in pixels; a multiple of 32.
+    pub imgsz: u32,
+    /// A checkpoint every so many epochs.
+    pub save_period: u32,
+    /// Threads that load images; 0 loads in the training thread.
+    pub workers: u32,
+}
+
+/// The export of a trained model.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Export {
+    /// Side of the exported model's square input in pixels; a multiple of 32.
+    pub onnx_imgsz: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root_dir: "/azaion".into(),
+            data_dir: "data".into(),
+            data_seed_dir: "data-seed".into(),
+            data_deleted_dir: "data_deleted".into(),
+            api: Api::default(),
+            rabbitmq: RabbitMq::default(),
+            training: Training::default(),
+            export: Export::default(),
+        }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            url: "https://api.azaion.com".into(),
+            email: None,
+            password: None,
+            password_file: None,
+        }
+    }
+}
+
+impl Default for RabbitMq {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 5552,
+            user: "azaion_receiver".into(),
+            password: None,
+            password_file: None,
+            queue_name: "azaion-annotations".into(),
+        }
+    }
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            model: "yolo26m.pt".into(),
+            epochs: 120,
+            batch_size: 11,
+            imgsz: 1280,
+            save_period: 1,
+            workers: 24,
+        }
+    }
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self { onnx_imgsz: 1280 }
+    }
+}
+
+/// Who logs in at the API.
+#[derive(Debug, Clone)]
+pub struct ApiLogin {
+    /// The account.
+    pub email: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// The broker's password in development, where none is configured (REQUIREMENTS 1).
+const DEVELOPMENT_PASSWORD: &str = "changeme";
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// A file that holds a password itself must not be readable by other users.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let config = Self::parse(&text, path)?;
+        let mode = std::fs::metadata(path).map_err(read)?.mode() & 0o777;
+        if config.holds_a_secret() && mode & 0o007 != 0 {
+            return Err(ConfigError::TooOpen {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        Ok(config)
+    }
+
+    /// Reads and checks the text of a configuration file; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let syntax = |detail| ConfigError::Syntax {
+            path: path.to_owned(),
+            detail,
+        };
+        let invalid = |problems| ConfigError::Invalid {
+            path: path.to_owned(),
+            problems,
+        };
+        let tree: serde_json::Value = yaml::read(text).map_err(syntax)?;
+        if tree.is_null() {
+            return Ok(Self::default());
+        }
+        let unknown = keys::unknown(&tree);
+        if !unknown.is_empty() {
+            return Err(invalid(unknown));
+        }
+        let config: Self = yaml::read(text).map_err(syntax)?;
+        let problems = check::problems(&config);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(invalid(problems))
+        }
+    }
+
+    /// `data_dir` in the tree.
+    pub fn data(&self) -> PathBuf {
+        self.root_dir.join(&self.data_dir)
+    }
+
+    /// `data_seed_dir` in the tree.
+    pub fn data_seed(&self) -> PathBuf {
+        self.root_dir.join(&self.data_seed_dir)
+    }
+
+    /// `data_deleted_dir` in the tree.
+    pub fn data_deleted(&self) -> PathBuf {
+        self.root_dir.join(&self.data_deleted_dir)
+    }
+
+    /// The broker's password: the credential `rabbitmq-password`, else the file or the text that the configuration
+    /// names, else the development default.
+    pub fn rabbitmq_password(&self, credentials: &Credentials) -> Result<Secret, SecretError> {
+        let RabbitMq {
+            password,
+            password_file,
+            ..
+        } = &self.rabbitmq;
+        let found = find(
+            credentials,
+            "rabbitmq-password",
+            password_file.as_deref(),
+            password.as_ref(),
+        )?;
+        Ok(found.unwrap_or_else(|| Secret::new(DEVELOPMENT_PASSWORD.into())))
+    }
+
+    /// The API's account: `api.email` with the credential `api-password`, or the file or text configured.
+    pub fn api_login(&self, credentials: &Credentials) -> Result<ApiLogin, LoginError> {
+        let Api {
+            email,
+            password,
+            password_file,
+            ..
+        } = &self.api;
+        let email = email.clone().ok_or(LoginError::NoEmail)?;
+        let found = find(
+            credentials,
+            "api-password",
+            password_file.as_deref(),
+            password.as_ref(),
+        )?;
+        let password = found.ok_or(SecretError::Missing {
+            what: "password for the API",
+            credential: "api-password",
+            key: "api.password_file",
+        })?;
+        Ok(ApiLogin { email, password })
+    }
+
+    fn holds_a_secret(&self) -> bool {
+        self.api.password.is_some() || self.rabbitmq.password.is_some()
+    }
+}
+
+fn find(
+    credentials: &Credentials,
+    name: &str,
+    file: Option<&Path>,
+    inline: Option<&Secret>,
+) -> Result<Option<Secret>, SecretError> {
+    if let Some(secret) = credentials.read(name)? {
+        return Ok(Some(secret));
+    }
+    match file {
+        Some(path) => Secret::from_file(path).map(Some),
+        None => Ok(inline.cloned()),
+    }
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, with its section: `training.epochs`.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It holds a password and other users may read it.
+    #[error("the configuration {} holds a password and is open to every user (mode {mode:04o}); run: chmod 0640 {}", .path.display(), .path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not YAML, or a value of the wrong type.
+    #[error("the configuration {} is not usable: {detail}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What and where (line and column).
+        detail: String,
+    },
+    /// Unknown keys, or values out of range: all of them.
+    #[error("the configuration {} has {}:{}", .path.display(), count(.problems), list(.problems))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// At least one problem.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Why the API's account is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// No account is configured.
+    #[error("no account for the API: set `api.email` in config.yaml")]
+    NoEmail,
+    /// Its password cannot be had.
+    #[error(transparent)]
+    Password(#[from] SecretError),
+}
+
+fn count(problems: &[Problem]) -> String {
+    if problems.len() == 1 {
+        "a problem".into()
+    } else {
+        format!("{} problems", problems.len())
+    }
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}

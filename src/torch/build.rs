@@ -1,0 +1,65 @@
+//! Compiles the C++ shim against the headers of the libtorch that torch-sys found, and gives this package's tests an rpath.
+//!
+//! Every package that makes a binary or a test linked with libtorch needs the rpath lines too, for cargo hands link
+//! arguments to the package that printed them only: depend on torch-sys directly (its `links = "tch"` makes cargo pass
+//! `DEP_TCH_LIBTORCH_LIB` to direct dependants) and print the same `cargo::rustc-link-arg`.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+const LIBRARY_DIR: &str = "DEP_TCH_LIBTORCH_LIB";
+
+fn main() -> Result<(), String> {
+    let libraries = env::var(LIBRARY_DIR).map_err(|_| {
+        format!("{LIBRARY_DIR} is not set: torch-sys must be a direct dependency of this package")
+    })?;
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{libraries}");
+    println!("cargo::rerun-if-env-changed={LIBRARY_DIR}");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=shim/shim.cpp");
+
+    let include = include_dir(Path::new(&libraries))?;
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    cc::Build::new()
+        .cpp(true)
+        .pic(true)
+        .std("c++20")
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .opt_level(2)
+        // libtorch's headers warn by the hundred.
+        .warnings(false)
+        .file("shim/shim.cpp")
+        .try_compile("azaion_torch_shim")
+        .map_err(|error| {
+            format!(
+                "the C++ shim does not compile against {}: {error}",
+                include.display()
+            )
+        })
+}
+
+/// `include` beside `lib`, unless the environment says otherwise, as torch-sys has it.
+fn include_dir(libraries: &Path) -> Result<PathBuf, String> {
+    let root = match env::var_os("LIBTORCH_INCLUDE") {
+        Some(root) => PathBuf::from(root),
+        None => libraries.parent().map(Path::to_path_buf).ok_or_else(|| {
+            format!(
+                "{} has no parent folder to look for headers in",
+                libraries.display()
+            )
+        })?,
+    };
+    let include = root.join("include");
+    if include.join("ATen/ATen.h").is_file() {
+        Ok(include)
+    } else {
+        Err(format!(
+            "{} does not hold libtorch's headers; set LIBTORCH to a libtorch tree",
+            include.display()
+        ))
+    }
+}

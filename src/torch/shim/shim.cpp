@@ -1,0 +1,201 @@
+// What tch does not offer, over the same torch::Tensor objects: memory formats, autocast on a CPU, backward from given
+// gradients, views of float storage, deterministic kernels, CPU capabilities.
+//
+// Contract of every function that returns char*: null means done; anything else is the text of the error, from malloc,
+// for the caller to release with azt_release. No C++ exception leaves this file.
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <limits>
+#include <new>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/cpu/Utils.h>
+#include <torch/csrc/autograd/autograd.h>
+
+namespace {
+
+// strdup, but never null: a null would read as success.
+char *text(const char *what) {
+  char *copy = strdup(what && *what ? what : "an exception without a text");
+  if (copy == nullptr) {
+    std::abort();
+  }
+  return copy;
+}
+
+template <typename Body> char *guarded(Body &&body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::OutOfMemoryError &error) {
+    return text(error.what_without_backtrace());
+  } catch (const c10::Error &error) {
+    return text(error.what_without_backtrace());
+  } catch (const std::bad_alloc &) {
+    return text("std::bad_alloc: out of memory");
+  } catch (const std::exception &error) {
+    return text(error.what());
+  } catch (...) {
+    return text("an exception that is no std::exception");
+  }
+}
+
+at::MemoryFormat memory_format(int channels_last) {
+  return channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
+
+at::DeviceType device_type(int cuda) { return cuda ? at::kCUDA : at::kCPU; }
+
+} // namespace
+
+extern "C" {
+
+void azt_release(char *message) { std::free(message); }
+
+// A tensor of the same values in the format; shares storage if it has the format already.
+char *azt_contiguous(const at::Tensor *source, int channels_last, at::Tensor **out) {
+  return guarded([&] { *out = new at::Tensor(source->contiguous(memory_format(channels_last))); });
+}
+
+char *azt_is_contiguous(const at::Tensor *tensor, int channels_last, int *out) {
+  return guarded([&] { *out = tensor->is_contiguous(memory_format(channels_last)); });
+}
+
+// State of autocast for one device on this thread, kept by the caller between enter and leave.
+struct azt_autocast {
+  int cuda;
+  int enabled;
+  int dtype;
+};
+
+char *azt_autocast_enter(int cuda, int bfloat16, azt_autocast *previous) {
+  return guarded([&] {
+    const auto device = device_type(cuda);
+    previous->cuda = cuda;
+    previous->enabled = at::autocast::is_autocast_enabled(device);
+    previous->dtype = static_cast<int>(at::autocast::get_autocast_dtype(device));
+    if (bfloat16) {
+      at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    }
+    at::autocast::set_autocast_enabled(device, bfloat16 != 0);
+    at::autocast::increment_nesting();
+  });
+}
+
+// Puts the former state back; leaving the outermost region drops the cached casts of weights.
+char *azt_autocast_leave(const azt_autocast *previous) {
+  return guarded([&] {
+    if (at::autocast::decrement_nesting() == 0) {
+      at::autocast::clear_cache();
+    }
+    const auto device = device_type(previous->cuda);
+    at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(previous->dtype));
+    at::autocast::set_autocast_enabled(device, previous->enabled != 0);
+  });
+}
+
+char *azt_backward(const at::Tensor *const *roots, const at::Tensor *const *gradients, size_t count) {
+  return guarded([&] {
+    std::vector<at::Tensor> outputs, seeds;
+    outputs.reserve(count);
+    seeds.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      outputs.push_back(*roots[i]);
+      seeds.push_back(*gradients[i]);
+    }
+    torch::autograd::backward(outputs, seeds);
+  });
+}
+
+// Whether the tensor has a gradient, and a handle of it.
+char *azt_gradient(const at::Tensor *tensor, at::Tensor **out) {
+  return guarded([&] {
+    const at::Tensor &gradient = tensor->grad();
+    *out = gradient.defined() ? new at::Tensor(gradient) : nullptr;
+  });
+}
+
+char *azt_clear_gradient(const at::Tensor *tensor) {
+  return guarded([&] { tensor->mutable_grad().reset(); });
+}
+
+// The elements of a float32 CPU tensor as they lie in memory: in logical order (any_order = 0, the tensor must be
+// contiguous), or in whatever order the strides give, without gaps or overlaps.
+char *azt_f32_view(const at::Tensor *tensor, int any_order, float **data, int64_t *count) {
+  return guarded([&] {
+    TORCH_CHECK(tensor->defined(), "the tensor is undefined");
+    TORCH_CHECK(tensor->layout() == at::kStrided, "the tensor is not strided (sparse or opaque)");
+    TORCH_CHECK(tensor->device().is_cpu(), "the tensor is on ", tensor->device(), ", expected cpu");
+    TORCH_CHECK(tensor->scalar_type() == at::kFloat, "the tensor holds ", tensor->scalar_type(), ", expected Float");
+    TORCH_CHECK(!tensor->is_neg(), "the tensor is a lazily negated view");
+    TORCH_CHECK(any_order ? tensor->is_non_overlapping_and_dense() : tensor->is_contiguous(),
+                any_order ? "the tensor has gaps or overlaps in memory" : "the tensor is not contiguous", ", sizes ",
+                tensor->sizes(), ", strides ", tensor->strides());
+    *count = tensor->numel();
+    *data = *count == 0 ? nullptr : tensor->mutable_data_ptr<float>();
+  });
+}
+
+// Whether no other handle, view or alias reaches the tensor's storage.
+char *azt_is_sole_owner(const at::Tensor *tensor, int *out) {
+  return guarded([&] { *out = tensor->use_count() == 1 && tensor->storage().use_count() == 1; });
+}
+
+// Tells autograd that the values were written behind its back, so that a graph that saved them refuses to run backward.
+char *azt_mark_written(const at::Tensor *tensor) {
+  return guarded([&] {
+    if (!tensor->is_inference()) {
+      tensor->unsafeGetTensorImpl()->bump_version();
+    }
+  });
+}
+
+char *azt_set_threads(int threads) {
+  return guarded([&] { at::set_num_threads(threads); });
+}
+
+// libtorch takes this once, before its first parallel work.
+char *azt_set_interop_threads(int threads) {
+  return guarded([&] { at::set_num_interop_threads(threads); });
+}
+
+char *azt_threads(int *intra, int *inter) {
+  return guarded([&] {
+    *intra = at::get_num_threads();
+    *inter = at::get_num_interop_threads();
+  });
+}
+
+char *azt_set_deterministic(int on) {
+  return guarded([&] {
+    auto &context = at::globalContext();
+    context.setDeterministicAlgorithms(on != 0, /*warn_only=*/false);
+    context.setDeterministicCuDNN(on != 0);
+    if (on) {
+      context.setBenchmarkCuDNN(false);
+    }
+  });
+}
+
+// Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX).
+char *azt_has_bf16(int *out) {
+  return guarded([&] {
+    *out = 0;
+    const auto capabilities = at::cpu::get_cpu_capabilities();
+    for (const char *name : {"avx512_bf16", "amx_bf16"}) {
+      const auto found = capabilities.find(name);
+      if (found != capabilities.end() && found->second.isBool() && found->second.toBool()) {
+        *out = 1;
+      }
+    }
+  });
+}
+
+} // extern "C"

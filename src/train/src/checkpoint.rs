@@ -1,0 +1,264 @@
+//! One file from which a run goes on as if it had never stopped.
+//!
+//! On-disk layout: a safetensors file. Tensors: `model/{name}` and `ema/{name}` (weights and statistics),
+//! `optimizer/first/{name}`, `optimizer/second/{name}` (moments), `gradient/{name}` (only between two optimiser steps of
+//! one accumulation). The file's metadata holds one key, `azaion.checkpoint`: the JSON of [`Position`], with the
+//! version of this format. The file is written aside, synced and renamed ([`store::atomic::replace`]): a crash or a full
+//! disk leaves the previous checkpoint whole. Random choices need no state: they are functions of (seed, epoch, index).
+
+use crate::hyper::Hyper;
+use report::EpochRow;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+/// Version of the format that this code writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+const KEY: &str = "azaion.checkpoint";
+
+/// Where a run stands, and what it must be resumed with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Version of the file format.
+    pub format: u32,
+    /// What the run was started with.
+    pub hyper: Hyper,
+    /// Scale letter of the network.
+    pub scale: String,
+    /// Hash of the dataset trained on.
+    pub dataset: String,
+    /// Epoch to go on with, from 0.
+    pub epoch: u32,
+    /// Batches of that epoch already trained on.
+    pub batch: u64,
+    /// Iteration of the last optimiser step, -1 before the first.
+    pub last_step: i64,
+    /// Optimiser steps taken.
+    pub optimizer_steps: u64,
+    /// EMA updates made.
+    pub ema_updates: u64,
+    /// Running means of the three losses in the epoch.
+    pub loss_means: [f64; 3],
+    /// Best fitness so far and its epoch (from 1).
+    pub best: Option<Best>,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Finished epochs.
+    pub history: Vec<EpochRow>,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Epoch, counted from 1.
+    pub epoch: u32,
+    /// mAP50-95, rounded to 5 decimals.
+    pub fitness: f64,
+}
+
+/// 32-bit floats with a shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Sizes, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Values in row-major order.
+    pub values: Vec<f32>,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Where the run stands.
+    pub position: Position,
+    /// Tensors by name, as the module's head lists them.
+    pub arrays: BTreeMap<String, Array>,
+}
+
+/// A checkpoint that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file cannot be written; the previous one is whole.
+    #[error("checkpoint: {0}")]
+    Write(#[from] store::Error),
+    /// The file cannot be read.
+    #[error("checkpoint {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a checkpoint, or damaged.
+    #[error("checkpoint {path} is damaged or not a checkpoint: {why}; remove it to start the run anew")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Written by another version.
+    #[error("checkpoint {path} has format {got}, this program reads {FORMAT}; resume with the program that wrote it")]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        got: u32,
+    },
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint so that `path` holds either the previous one or this one, whatever happens.
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
+        let position = serde_json::to_string(&self.position).map_err(|e| damaged(e.to_string()))?;
+        let views = self.arrays.iter().map(|(name, array)| (name.as_str(), Encoded(array)));
+        let metadata = HashMap::from([(KEY.to_owned(), position)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))?;
+        Ok(store::atomic::replace(path, &bytes)?)
+    }
+
+    /// Reads a checkpoint; `None` when there is none.
+    pub fn read(path: &Path) -> Result<Option<Self>, CheckpointError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(CheckpointError::Read { path: path.to_owned(), source }),
+        };
+        Self::parse(&bytes, path).map(Some)
+    }
+
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
+        let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
+        let text = header
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(KEY))
+            .ok_or_else(|| damaged(format!("no {KEY} in its metadata")))?;
+        let version: Versioned = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        if version.format != FORMAT {
+            return Err(CheckpointError::Version { path: path.to_owned(), got: version.format });
+        }
+        let position = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
+        let arrays = file
+            .iter()
+            .map(|(name, view)| Ok((name.to_owned(), decode(name, &view).map_err(damaged)?)))
+            .collect::<Result<_, CheckpointError>>()?;
+        Ok(Self { position, arrays })
+    }
+
+    /// Arrays whose names begin with `prefix`, by the rest of the name.
+    pub fn under(&self, prefix: &str) -> BTreeMap<String, Vec<f32>> {
+        self.arrays
+            .iter()
+            .filter_map(|(name, array)| Some((name.strip_prefix(prefix)?.to_owned(), array.values.clone())))
+            .collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
+fn decode(name: &str, view: &TensorView<'_>) -> Result<Array, String> {
+    if view.dtype() != Dtype::F32 {
+        return Err(format!("{name} is {:?}, not F32", view.dtype()));
+    }
+    let (words, rest) = view.data().as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(format!("{name} is cut short"));
+    }
+    Ok(Array { shape: view.shape().to_vec(), values: words.iter().map(|w| f32::from_le_bytes(*w)).collect() })
+}
+
+struct Encoded<'a>(&'a Array);
+
+impl safetensors::View for Encoded<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.0.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.0.values.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let position = Position {
+            format: FORMAT,
+            hyper: Hyper::default(),
+            scale: "n".into(),
+            dataset: "abc".into(),
+            epoch: 3,
+            batch: 7,
+            last_step: 41,
+            optimizer_steps: 12,
+            ema_updates: 12,
+            loss_means: [1.0, f64::MIN_POSITIVE, 0.1 + 0.2],
+            best: Some(Best { epoch: 2, fitness: 0.12345 }),
+            seconds: 9.5,
+            history: vec![EpochRow::default()],
+        };
+        let array = |n: usize| Array { shape: vec![n], values: (0..n).map(|i| i as f32 * 0.1 - 1e-40).collect() };
+        let arrays = BTreeMap::from([
+            ("model/model.0.conv.weight".to_owned(), array(27)),
+            ("ema/model.0.conv.weight".to_owned(), array(27)),
+            ("ema/model.0.bn.num".to_owned(), Array { shape: vec![], values: vec![3.0] }),
+        ]);
+        Checkpoint { position, arrays }
+    }
+
+    #[test]
+    fn reads_back_what_was_written_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        checkpoint().write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap().unwrap(), checkpoint());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn no_file_is_no_checkpoint() {
+        assert!(Checkpoint::read(Path::new("/nowhere/last.safetensors")).unwrap().is_none());
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        checkpoint().write(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for len in (0..bytes.len()).step_by(97) {
+            assert!(Checkpoint::parse(&bytes[..len], &path).is_err(), "{len} bytes were accepted");
+        }
+    }
+
+    #[test]
+    fn a_future_version_is_refused_by_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let mut future = checkpoint();
+        future.position.format = FORMAT + 1;
+        future.write(&path).unwrap();
+        let error = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(error.contains("format 2"), "{error}");
+    }
+}

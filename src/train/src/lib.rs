@@ -1,0 +1,24 @@
+//! Training runs: from a dataset and hyper-parameters to the best model, its measurements and its report.
+//!
+//! A run is a folder. Whatever stops the program, running it again with the same folder goes on from the last
+//! checkpoint and ends with the same weights, to the bit, as a run that nobody touched: every random choice is a
+//! function of (seed, epoch, index), and all other state is in the checkpoint. Optimisers, EMA and schedules follow the
+//! detector's specification, section 6; what differs on purpose is listed in docs/ARCHITECTURE.md.
+
+pub mod checkpoint;
+mod ema;
+mod error;
+pub mod hyper;
+mod model_file;
+pub mod optim;
+mod run;
+mod run_report;
+pub mod schedule;
+mod step;
+mod validate;
+
+pub use error::Error;
+pub use hyper::{Hyper, OptimizerChoice, Precision};
+pub use run::{BEST, CHECKPOINT, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Summary, run};
+pub use step::Execution;
+pub use validate::{Network, Validation, ValidationOptions, validate};

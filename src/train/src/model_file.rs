@@ -1,0 +1,33 @@
+//! Model files of a run: `best.pt` out, base weights in.
+
+use crate::{Error, checkpoint::Checkpoint};
+use detector::{
+    Detector,
+    weights::{Meta, Model, WeightMap, write_pt},
+};
+use std::path::Path;
+
+/// Replaces `path` with the weights of `detector`, in 32 bit, both heads, and what is to be known of them.
+pub fn write(path: &Path, detector: &Detector, names: &[String], imgsz: usize) -> Result<(), Error> {
+    let meta = Meta::new(detector.config(), names.to_vec(), u32::try_from(imgsz).ok())?;
+    let bytes = write_pt(&WeightMap::of(detector.state())?, &meta)?;
+    Ok(store::atomic::replace(path, &bytes)?)
+}
+
+/// Reads a `.pt` or `.safetensors` file as a network.
+pub fn read_model(path: &Path) -> Result<Model, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Model::from_bytes(&bytes).map_err(|source| Error::Model { path: path.to_owned(), source })
+}
+
+/// The tensors of a checkpoint under `prefix`.
+pub fn weights(checkpoint: &Checkpoint, prefix: &str) -> Result<WeightMap, Error> {
+    let mut map = WeightMap::default();
+    for (name, array) in &checkpoint.arrays {
+        if let Some(name) = name.strip_prefix(prefix) {
+            let sizes: Vec<i64> = array.shape.iter().map(|&s| s as i64).collect();
+            map.insert(name.to_owned(), torch::from_f32(&array.values, &sizes)?)?;
+        }
+    }
+    Ok(map)
+}
