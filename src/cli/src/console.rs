@@ -12,7 +12,7 @@ static BARS: LazyLock<MultiProgress> =
 
 /// Prints a line above any bar.
 pub fn print(line: &str) {
-    BARS.suspend(|| eprintln!("{line}"));
+    BARS.suspend(|| eprintln!("{}", line.trim_end()));
 }
 
 /// One piece of work with an end in sight.

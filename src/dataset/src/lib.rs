@@ -1,0 +1,20 @@
+//! From the tree on disk to batches in memory.
+//!
+//! Left to right: [`form`] turns `data/` into a dated, immutable dataset with a [`manifest`]; [`yaml`] opens such a
+//! dataset (or a third party's) as a list of images with labels; the loader decodes, augments and batches them.
+//! Every random choice on the way is a function of (seed, purpose, epoch, index), see [`rng`], so a run can be
+//! resumed or repeated exactly.
+
+pub mod augment;
+pub mod batch;
+pub mod decode;
+pub mod form;
+pub mod letterbox;
+pub mod load;
+pub mod manifest;
+pub mod resize;
+pub mod rng;
+pub mod yaml;
+
+pub use manifest::Split;
+pub use yaml::{DataYaml, Dataset, Item};

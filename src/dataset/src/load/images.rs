@@ -1,0 +1,136 @@
+//! A dataset's images at their loaded size, decoded at most once a run where memory allows.
+//!
+//! The cache fills up to its limit and then stays as it is. Every epoch asks for each image once and, with mosaic, for
+//! three more at random: no image is likelier than another, so no order of eviction would hit more often than keeping
+//! what is there, and this one needs no bookkeeping and never throws work away. A lock for each image makes two threads
+//! that want the same one decode it once.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::decode::{Image, decode_reusing};
+use crate::letterbox::{Size, loaded_size};
+use crate::resize::{self, resize_reusing};
+use crate::yaml::Dataset;
+
+/// An image as training and validation see it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The pixels, the long side `imgsz` long.
+    pub image: Image,
+    /// The size of the image in its file, as it is shown.
+    pub original: Size,
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+pub(super) struct LoadScratch {
+    file: Vec<u8>,
+    decoded: Vec<u8>,
+    pub resize: resize::Scratch,
+}
+
+/// The images of a dataset, shared by all threads.
+#[derive(Debug)]
+pub(super) struct Images {
+    dataset: Arc<Dataset>,
+    imgsz: usize,
+    slots: Vec<Mutex<Slot>>,
+    room: AtomicUsize,
+    unreadable: AtomicUsize,
+}
+
+#[derive(Debug, Clone)]
+enum Slot {
+    NotHeld,
+    Held(Arc<Loaded>),
+    Unreadable,
+}
+
+impl Images {
+    /// The images of `dataset` with a long side of `imgsz`, of which up to `cache_bytes` are kept in memory.
+    pub fn new(dataset: Arc<Dataset>, imgsz: usize, cache_bytes: usize) -> Images {
+        let slots = dataset.items.iter().map(|_| Mutex::new(Slot::NotHeld)).collect();
+        Images {
+            dataset,
+            imgsz,
+            slots,
+            room: AtomicUsize::new(cache_bytes),
+            unreadable: AtomicUsize::new(0),
+        }
+    }
+
+    /// The dataset they belong to.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// How many images turned out unreadable so far.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// The image of item `index`; `None` if it can't be read, which is logged the first time.
+    pub fn load(&self, index: usize, scratch: &mut LoadScratch) -> Option<Arc<Loaded>> {
+        let item = self.dataset.items.get(index)?;
+        let mut slot = self
+            .slots
+            .get(index)?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Slot::Held(loaded) => return Some(Arc::clone(loaded)),
+            Slot::Unreadable => return None,
+            Slot::NotHeld => {}
+        }
+        match read(&item.image, self.imgsz, scratch) {
+            Ok(loaded) => {
+                let loaded = Arc::new(loaded);
+                if self.reserve(loaded.image.pixels().len()) {
+                    *slot = Slot::Held(Arc::clone(&loaded));
+                }
+                Some(loaded)
+            }
+            Err(reason) => {
+                *slot = Slot::Unreadable;
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(image = %item.image.display(), reason, "image left out: it can't be read");
+                None
+            }
+        }
+    }
+
+    /// The image of the first item from `index` on that can be read, the first item coming after the last; `None` if
+    /// none can. Which one it is depends on the files alone, so a run can be repeated.
+    pub fn load_or_next(&self, index: usize, scratch: &mut LoadScratch) -> Option<(usize, Arc<Loaded>)> {
+        let items = self.dataset.items.len();
+        (index..items)
+            .chain(0..index.min(items))
+            .find_map(|at| Some((at, self.load(at, scratch)?)))
+    }
+
+    /// Takes `bytes` from the room that is left in the cache, if they fit.
+    fn reserve(&self, bytes: usize) -> bool {
+        let taken = |room: usize| room.checked_sub(bytes);
+        self.room
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
+            .is_ok()
+    }
+}
+
+fn read(path: &Path, imgsz: usize, scratch: &mut LoadScratch) -> Result<Loaded, String> {
+    scratch.file.clear();
+    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    file.read_to_end(&mut scratch.file).map_err(|e| e.to_string())?;
+    let decoded =
+        decode_reusing(&scratch.file, std::mem::take(&mut scratch.decoded)).map_err(|e| e.to_string())?;
+    let original = Size::of(&decoded);
+    let size = loaded_size(original, imgsz);
+    // A copy of exactly its size even where nothing is resized: the buffer is a large one, and is used again.
+    let image = resize_reusing(&decoded, size.width, size.height, &mut scratch.resize);
+    scratch.decoded = decoded.into_pixels();
+    Ok(Loaded { image, original })
+}
