@@ -27,13 +27,19 @@ impl Task {
     pub fn new(label: &'static str, len: u64) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = BARS.add(ProgressBar::new(len));
-            let style = ProgressStyle::with_template("{prefix:<12} {bar:28.cyan/dim} {pos:>6}/{len:<6} {elapsed:>4} {wide_msg}");
+            let style = ProgressStyle::with_template(
+                "{prefix:<12} {bar:28.cyan/dim} {pos:>6}/{len:<6} {elapsed:>4} {wide_msg}",
+            );
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(label);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, label, started: Instant::now() }
+        Self {
+            bar,
+            label,
+            started: Instant::now(),
+        }
     }
 
     /// Says how far the work is.

@@ -55,7 +55,8 @@ impl Finder {
                 bail!("{flag} {value}: give a number from 0 to 1");
             }
         }
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the model {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read the model {}", path.display()))?;
         let model = FusedModel::from_bytes(&bytes, head).with_context(|| path.display().to_string())?;
         let trained_at = model.meta.imgsz.map(|size| size as usize);
         let imgsz = imgsz.or(trained_at).unwrap_or(DEFAULT_IMGSZ);
@@ -67,7 +68,11 @@ impl Finder {
             names: model.meta.names,
             imgsz: imgsz.next_multiple_of(32),
             head,
-            nms: Nms { confidence: conf, iou, ..Nms::predict() },
+            nms: Nms {
+                confidence: conf,
+                iou,
+                ..Nms::predict()
+            },
             scratch: Scratch::default(),
         })
     }
@@ -81,11 +86,20 @@ impl Finder {
         let input = from_rgb(&pixels, 1, height, width, tch::Device::Cpu)?;
         let output = self.network.forward(&input)?;
         let grid = Grid::for_input(width, height)?;
-        let (boxes, logits) = (torch::slice_f32(&output.boxes)?, torch::slice_f32(&output.scores)?);
+        let (boxes, logits) = (
+            torch::slice_f32(&output.boxes)?,
+            torch::slice_f32(&output.scores)?,
+        );
         let raw = Raw::new(&grid, self.names.len(), boxes, logits)?;
         let found = match self.head {
             Head::One2Many => self.nms.detect(&raw),
-            Head::One2One => end_to_end(&raw, &EndToEnd { confidence: self.nms.confidence, ..EndToEnd::default() }),
+            Head::One2One => end_to_end(
+                &raw,
+                &EndToEnd {
+                    confidence: self.nms.confidence,
+                    ..EndToEnd::default()
+                },
+            ),
         };
         let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let back = Placement {
@@ -96,11 +110,20 @@ impl Finder {
             pad: [place.left as f32, place.top as f32],
             original: [side(image.width()), side(image.height())],
         };
-        Ok(found.into_iter().map(|d| Detection { xyxy: back.to_original(d.xyxy), ..d }).collect())
+        Ok(found
+            .into_iter()
+            .map(|d| Detection {
+                xyxy: back.to_original(d.xyxy),
+                ..d
+            })
+            .collect())
     }
 
     fn name(&self, class: u16) -> String {
-        self.names.get(usize::from(class)).cloned().unwrap_or_else(|| class.to_string())
+        self.names
+            .get(usize::from(class))
+            .cloned()
+            .unwrap_or_else(|| class.to_string())
     }
 }
 
@@ -128,7 +151,11 @@ pub fn run(args: &DetectArgs) -> Result<ExitCode> {
     if failed > 0 {
         eprintln!("azaion: {failed} of {} images could not be used", paths.len());
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Boxes of one image as [x1, y1, x2, y2, score, class].
@@ -137,14 +164,28 @@ fn one(finder: &mut Finder, path: &Path, args: &DetectArgs) -> Result<Vec<serde_
     let image = decode::decode(&bytes)?;
     let found = finder.find(&image)?;
     if !args.json {
-        println!("{}: {}", path.display(), if found.is_empty() { "nothing found" } else { "" });
+        println!(
+            "{}: {}",
+            path.display(),
+            if found.is_empty() { "nothing found" } else { "" }
+        );
         for d in &found {
             let [x1, y1, x2, y2] = d.xyxy;
-            println!("  {:<20} {:.3}  [{x1:.1}, {y1:.1}, {x2:.1}, {y2:.1}]", finder.name(d.class), d.score);
+            println!(
+                "  {:<20} {:.3}  [{x1:.1}, {y1:.1}, {x2:.1}, {y2:.1}]",
+                finder.name(d.class),
+                d.score
+            );
         }
     }
     if let Some(out) = &args.out {
-        draw(finder, &image, &found, &out.join(path.file_name().unwrap_or_default()).with_extension("jpg"))?;
+        draw(
+            finder,
+            &image,
+            &found,
+            &out.join(path.file_name().unwrap_or_default())
+                .with_extension("jpg"),
+        )?;
     }
     let row = |d: &Detection| {
         let [x1, y1, x2, y2] = d.xyxy;
@@ -185,9 +226,15 @@ fn images(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
             continue;
         }
         let entries = std::fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;
-        let mut inside = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
+        let mut inside = entries
+            .map(|e| e.map(|e| e.path()))
+            .collect::<std::io::Result<Vec<_>>>()?;
         inside.retain(|p| {
-            let extension = p.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+            let extension = p
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .to_ascii_lowercase();
             EXTENSIONS.contains(&extension.as_str())
         });
         if inside.is_empty() {

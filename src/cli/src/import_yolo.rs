@@ -8,7 +8,9 @@ use std::process::ExitCode;
 /// Runs the command.
 pub fn run(args: &ImportYoloArgs) -> Result<ExitCode> {
     let task = Task::new("import", 0);
-    let summary = import::yolo(&args.dir, &args.to, |done, all| task.at_of(done as u64, all as u64))?;
+    let summary = import::yolo(&args.dir, &args.to, |done, all| {
+        task.at_of(done as u64, all as u64)
+    })?;
     task.done(&format!(
         "{} messages with {} detections; {} files skipped",
         summary.messages,
@@ -16,8 +18,11 @@ pub fn run(args: &ImportYoloArgs) -> Result<ExitCode> {
         summary.skipped.len()
     ));
     if args.json {
-        let skipped: Vec<_> =
-            summary.skipped.iter().map(|(path, why)| json!({ "path": path, "reason": why.to_string() })).collect();
+        let skipped: Vec<_> = summary
+            .skipped
+            .iter()
+            .map(|(path, why)| json!({ "path": path, "reason": why.to_string() }))
+            .collect();
         println!(
             "{}",
             json!({ "messages": summary.messages, "detections": summary.detections, "skipped": skipped, "to": args.to })

@@ -21,7 +21,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Best effort: there is no one to tell that the terminal is gone.
             let _ = error.print();
-            return if error.use_stderr() { BAD_USAGE.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                BAD_USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(cli) {

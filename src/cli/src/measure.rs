@@ -17,8 +17,8 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let threads = threads(args.threads);
     torch::set_threads(threads.get())?;
     let head: Head = args.head.into();
-    let bytes =
-        std::fs::read(&args.model).with_context(|| format!("cannot read the model {}", args.model.display()))?;
+    let bytes = std::fs::read(&args.model)
+        .with_context(|| format!("cannot read the model {}", args.model.display()))?;
     let model = FusedModel::from_bytes(&bytes, head).with_context(|| args.model.display().to_string())?;
     let split = match args.split {
         SplitArg::Val => Split::Valid,
@@ -33,13 +33,25 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
             model.meta.nc
         );
     }
-    let imgsz = args.imgsz.or(model.meta.imgsz.map(|s| s as usize)).unwrap_or(640).next_multiple_of(32);
+    let imgsz = args
+        .imgsz
+        .or(model.meta.imgsz.map(|s| s as usize))
+        .unwrap_or(640)
+        .next_multiple_of(32);
     let loader = ValLoader::new(
         Arc::clone(&data),
-        ValOptions { imgsz, batch: args.batch, workers: threads.get(), ..ValOptions::default() },
+        ValOptions {
+            imgsz,
+            batch: args.batch,
+            workers: threads.get(),
+            ..ValOptions::default()
+        },
     )?;
-    let options =
-        ValidationOptions { head, classes: data.nc, execution: Execution::new(Precision::Fp32, threads) };
+    let options = ValidationOptions {
+        head,
+        classes: data.nc,
+        execution: Execution::new(Precision::Fp32, threads),
+    };
     let metrics = validate(&Network::Fused(&model.detector), &loader, options, &mut |_| {})?.metrics;
     if args.json {
         println!("{}", as_json(&metrics, &data.names));
@@ -69,14 +81,33 @@ fn as_json(metrics: &Metrics, names: &[String]) -> serde_json::Value {
 }
 
 fn print_table(metrics: &Metrics, names: &[String]) {
-    println!("{:<22} {:>7} {:>9} {:>9} {:>7} {:>7} {:>9}", "class", "images", "instances", "precision", "recall", "mAP50", "mAP50-95");
+    println!(
+        "{:<22} {:>7} {:>9} {:>9} {:>7} {:>7} {:>9}",
+        "class", "images", "instances", "precision", "recall", "mAP50", "mAP50-95"
+    );
     let row = |name: &str, images, instances, p: f64, r: f64, ap50: f64, ap: f64| {
         println!("{name:<22} {images:>7} {instances:>9} {p:>9.3} {r:>7.3} {ap50:>7.3} {ap:>9.3}");
     };
     let m = metrics;
-    row("all", m.images, m.instances, m.precision, m.recall, m.map50, m.map50_95);
+    row(
+        "all",
+        m.images,
+        m.instances,
+        m.precision,
+        m.recall,
+        m.map50,
+        m.map50_95,
+    );
     for c in &m.per_class {
         let name = names.get(usize::from(c.class)).map_or("?", String::as_str);
-        row(name, c.images, c.instances, c.precision, c.recall, c.ap50, c.ap50_95);
+        row(
+            name,
+            c.images,
+            c.instances,
+            c.precision,
+            c.recall,
+            c.ap50,
+            c.ap50_95,
+        );
     }
 }

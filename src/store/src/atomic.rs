@@ -215,7 +215,10 @@ mod tests {
             repoint(&link, Path::new(name)).unwrap();
             assert_eq!(std::fs::read_to_string(&link).unwrap(), name);
         }
-        assert_eq!(std::fs::read_to_string(dir.path().join("first.pt")).unwrap(), "first.pt");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("first.pt")).unwrap(),
+            "first.pt"
+        );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 

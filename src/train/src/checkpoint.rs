@@ -101,7 +101,9 @@ pub enum CheckpointError {
         why: String,
     },
     /// Written by another version.
-    #[error("checkpoint {path} has format {got}, this program reads {FORMAT}; resume with the program that wrote it")]
+    #[error(
+        "checkpoint {path} has format {got}, this program reads {FORMAT}; resume with the program that wrote it"
+    )]
     Version {
         /// Which file.
         path: PathBuf,
@@ -113,9 +115,15 @@ pub enum CheckpointError {
 impl Checkpoint {
     /// Writes the checkpoint so that `path` holds either the previous one or this one, whatever happens.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
-        let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
+        let damaged = |why: String| CheckpointError::Damaged {
+            path: path.to_owned(),
+            why,
+        };
         let position = serde_json::to_string(&self.position).map_err(|e| damaged(e.to_string()))?;
-        let views = self.arrays.iter().map(|(name, array)| (name.as_str(), Encoded(array)));
+        let views = self
+            .arrays
+            .iter()
+            .map(|(name, array)| (name.as_str(), Encoded(array)));
         let metadata = HashMap::from([(KEY.to_owned(), position)]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))?;
         Ok(store::atomic::replace(path, &bytes)?)
@@ -126,13 +134,21 @@ impl Checkpoint {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(CheckpointError::Read { path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(CheckpointError::Read {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
         Self::parse(&bytes, path).map(Some)
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
-        let damaged = |why: String| CheckpointError::Damaged { path: path.to_owned(), why };
+        let damaged = |why: String| CheckpointError::Damaged {
+            path: path.to_owned(),
+            why,
+        };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
         let text = header
             .metadata()
@@ -141,7 +157,10 @@ impl Checkpoint {
             .ok_or_else(|| damaged(format!("no {KEY} in its metadata")))?;
         let version: Versioned = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
         if version.format != FORMAT {
-            return Err(CheckpointError::Version { path: path.to_owned(), got: version.format });
+            return Err(CheckpointError::Version {
+                path: path.to_owned(),
+                got: version.format,
+            });
         }
         let position = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
@@ -174,7 +193,10 @@ fn decode(name: &str, view: &TensorView<'_>) -> Result<Array, String> {
     if !rest.is_empty() {
         return Err(format!("{name} is cut short"));
     }
-    Ok(Array { shape: view.shape().to_vec(), values: words.iter().map(|w| f32::from_le_bytes(*w)).collect() })
+    Ok(Array {
+        shape: view.shape().to_vec(),
+        values: words.iter().map(|w| f32::from_le_bytes(*w)).collect(),
+    })
 }
 
 struct Encoded<'a>(&'a Array);
@@ -213,15 +235,27 @@ mod tests {
             optimizer_steps: 12,
             ema_updates: 12,
             loss_means: [1.0, f64::MIN_POSITIVE, 0.1 + 0.2],
-            best: Some(Best { epoch: 2, fitness: 0.12345 }),
+            best: Some(Best {
+                epoch: 2,
+                fitness: 0.12345,
+            }),
             seconds: 9.5,
             history: vec![EpochRow::default()],
         };
-        let array = |n: usize| Array { shape: vec![n], values: (0..n).map(|i| i as f32 * 0.1 - 1e-40).collect() };
+        let array = |n: usize| Array {
+            shape: vec![n],
+            values: (0..n).map(|i| i as f32 * 0.1 - 1e-40).collect(),
+        };
         let arrays = BTreeMap::from([
             ("model/model.0.conv.weight".to_owned(), array(27)),
             ("ema/model.0.conv.weight".to_owned(), array(27)),
-            ("ema/model.0.bn.num".to_owned(), Array { shape: vec![], values: vec![3.0] }),
+            (
+                "ema/model.0.bn.num".to_owned(),
+                Array {
+                    shape: vec![],
+                    values: vec![3.0],
+                },
+            ),
         ]);
         Checkpoint { position, arrays }
     }
@@ -232,12 +266,20 @@ mod tests {
         let path = folder.path().join("last.safetensors");
         checkpoint().write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap().unwrap(), checkpoint());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     #[test]
     fn no_file_is_no_checkpoint() {
-        assert!(Checkpoint::read(Path::new("/nowhere/last.safetensors")).unwrap().is_none());
+        assert!(
+            Checkpoint::read(Path::new("/nowhere/last.safetensors"))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -247,7 +289,10 @@ mod tests {
         checkpoint().write(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for len in (0..bytes.len()).step_by(97) {
-            assert!(Checkpoint::parse(&bytes[..len], &path).is_err(), "{len} bytes were accepted");
+            assert!(
+                Checkpoint::parse(&bytes[..len], &path).is_err(),
+                "{len} bytes were accepted"
+            );
         }
     }
 

@@ -14,7 +14,10 @@ pub struct Ema {
 impl Ema {
     /// A deep copy of `detector`, as after `updates` updates.
     pub fn new(detector: &Detector, updates: u64) -> Result<Self, detector::Error> {
-        Ok(Self { detector: detector.duplicate()?, updates })
+        Ok(Self {
+            detector: detector.duplicate()?,
+            updates,
+        })
     }
 
     /// Updates made.
@@ -27,7 +30,12 @@ impl Ema {
         self.updates += 1;
         let decay = 0.9999 * (1.0 - (-(self.updates as f64) / 2000.0).exp());
         let share = (1.0 - decay) as f32;
-        let pairs = self.detector.state().entries().iter().zip(model.state().entries());
+        let pairs = self
+            .detector
+            .state()
+            .entries()
+            .iter()
+            .zip(model.state().entries());
         for (average, value) in pairs.filter(|(entry, _)| entry.tensor().kind() == Kind::Float) {
             let value = torch::dense_f32(value.tensor())?;
             torch::update_f32(average.tensor(), |average| lerp(average, value, share))?;

@@ -76,7 +76,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The folder holds another run.
-    #[error("{folder} holds a run with another {what} ({theirs}, now {ours}); give this run a folder of its own")]
+    #[error(
+        "{folder} holds a run with another {what} ({theirs}, now {ours}); give this run a folder of its own"
+    )]
     OtherRun {
         /// The run's folder.
         folder: PathBuf,
@@ -88,7 +90,9 @@ pub enum Error {
         ours: String,
     },
     /// The base weights are of another scale.
-    #[error("{path} holds weights of yolo26{got}, but yolo26{expected} is to be trained; name the scale of the file")]
+    #[error(
+        "{path} holds weights of yolo26{got}, but yolo26{expected} is to be trained; name the scale of the file"
+    )]
     OtherScale {
         /// The weights.
         path: PathBuf,

@@ -110,7 +110,11 @@ impl Hyper {
     /// Checks ranges and rounds `imgsz` up to a multiple of 32; the error names the value at fault.
     pub fn validated(mut self) -> Result<Self, HyperError> {
         let positive = |name, ok: bool, value: String| {
-            if ok { Ok(()) } else { Err(HyperError { name, value }) }
+            if ok {
+                Ok(())
+            } else {
+                Err(HyperError { name, value })
+            }
         };
         positive("epochs", self.epochs > 0, self.epochs.to_string())?;
         positive("batch", self.batch > 0, self.batch.to_string())?;

@@ -16,8 +16,14 @@ pub fn write(path: &Path, detector: &Detector, names: &[String], imgsz: usize) -
 
 /// Reads a `.pt` or `.safetensors` file as a network.
 pub fn read_model(path: &Path) -> Result<Model, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    Model::from_bytes(&bytes).map_err(|source| Error::Model { path: path.to_owned(), source })
+    let bytes = std::fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Model::from_bytes(&bytes).map_err(|source| Error::Model {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The tensors of a checkpoint under `prefix`.

@@ -150,11 +150,16 @@ pub fn run(options: &RunOptions, observer: &mut dyn Observer) -> Result<Outcome,
         if session.train_epoch(observer)? == Flow::Stop {
             session.save()?;
             let Position { epoch, batch, .. } = session.position;
-            return Ok(Outcome::Stopped { epoch: epoch + 1, batch });
+            return Ok(Outcome::Stopped {
+                epoch: epoch + 1,
+                batch,
+            });
         }
         session.finish_epoch(observer)?;
     }
-    session.conclude().map(|summary| Outcome::Finished(Box::new(summary)))
+    session
+        .conclude()
+        .map(|summary| Outcome::Finished(Box::new(summary)))
 }
 
 #[derive(PartialEq, Eq)]
@@ -187,13 +192,19 @@ impl<'a> Session<'a> {
         torch::set_threads(options.threads.get())?;
         let train = Arc::new(Dataset::open(&options.data, Split::Train)?);
         let valid = Arc::new(Dataset::open(&options.data, Split::Valid)?);
-        let classes = train.items.iter().flat_map(|i| i.label.rows.iter().map(|r| r.class)).collect::<BTreeSet<_>>();
+        let classes = train
+            .items
+            .iter()
+            .flat_map(|i| i.label.rows.iter().map(|r| r.class))
+            .collect::<BTreeSet<_>>();
         if classes.is_empty() {
             return Err(Error::NothingToTrainOn(options.data.clone()));
         }
         let schedule = Schedule::new(&hyper, train.items.len(), classes.len());
-        std::fs::create_dir_all(&options.folder)
-            .map_err(|source| Error::Read { path: options.folder.clone(), source })?;
+        std::fs::create_dir_all(&options.folder).map_err(|source| Error::Read {
+            path: options.folder.clone(),
+            source,
+        })?;
         let fresh = Position {
             format: FORMAT,
             scale: options.scale.letter().to_owned(),
@@ -284,15 +295,20 @@ impl<'a> Session<'a> {
         let epoch = self.position.epoch;
         let mosaic = epoch < self.hyper().epochs.saturating_sub(self.hyper().close_mosaic);
         let weights = branch_weights(epoch as usize, self.schedule.epochs as usize);
-        let batches = self.loader.epoch(u64::from(epoch), self.position.batch as usize, mosaic)?;
+        let batches = self
+            .loader
+            .epoch(u64::from(epoch), self.position.batch as usize, mosaic)?;
         for batch in batches {
             let batch = batch?;
             if self.options.stop.load(Ordering::Relaxed) {
                 return Ok(Flow::Stop);
             }
             let ni = u64::from(epoch) * self.schedule.batches_per_epoch + self.position.batch;
-            let not_finite =
-                |what| Error::NotFinite { what, epoch: epoch + 1, batch: ni % self.schedule.batches_per_epoch + 1 };
+            let not_finite = |what| Error::NotFinite {
+                what,
+                epoch: epoch + 1,
+                batch: ni % self.schedule.batches_per_epoch + 1,
+            };
             let loss = step::train_batch(&self.detector, &self.criteria, &self.execution, &batch, weights)?;
             if !loss.total().is_finite() {
                 return Err(not_finite("loss"));
@@ -321,14 +337,16 @@ impl<'a> Session<'a> {
 
     /// Validates the average, keeps it if it is the best, and writes everything down.
     fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        let validation =
-            validate(
-                &Network::Averaged(&self.ema.detector, &self.criteria),
-                &self.measured,
-                self.measuring(Head::One2Many),
-                &mut |_| {},
-            )?;
-        let settings = self.schedule.at(u64::from(self.position.epoch) * self.schedule.batches_per_epoch + self.position.batch.saturating_sub(1));
+        let validation = validate(
+            &Network::Averaged(&self.ema.detector, &self.criteria),
+            &self.measured,
+            self.measuring(Head::One2Many),
+            &mut |_| {},
+        )?;
+        let settings = self
+            .schedule
+            .at(u64::from(self.position.epoch) * self.schedule.batches_per_epoch
+                + self.position.batch.saturating_sub(1));
         let metrics = &validation.metrics;
         let rounded = |v: f64| (v * 1e5).round_ties_even() / 1e5;
         let row = EpochRow {
@@ -346,8 +364,16 @@ impl<'a> Session<'a> {
         let best = self.position.best.is_none_or(|best| fitness >= best.fitness);
         observer.on(Event::Epoch { row: &row, best });
         if best {
-            self.position.best = Some(Best { epoch: row.epoch, fitness });
-            model_file::write(&self.options.folder.join(BEST), &self.ema.detector, &self.train.names, self.hyper().imgsz)?;
+            self.position.best = Some(Best {
+                epoch: row.epoch,
+                fitness,
+            });
+            model_file::write(
+                &self.options.folder.join(BEST),
+                &self.ema.detector,
+                &self.train.names,
+                self.hyper().imgsz,
+            )?;
         }
         self.position.history.push(row);
         self.position.epoch += 1;
@@ -362,7 +388,11 @@ impl<'a> Session<'a> {
     }
 
     fn measuring(&self, head: Head) -> ValidationOptions {
-        ValidationOptions { head, classes: self.valid.nc, execution: self.execution.exact() }
+        ValidationOptions {
+            head,
+            classes: self.valid.nc,
+            execution: self.execution.exact(),
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -379,7 +409,13 @@ impl<'a> Session<'a> {
         }
         for (name, values) in self.optimizer.state() {
             let shape = vec![values.len()];
-            arrays.insert(format!("optimizer/{name}"), Array { shape, values: values.to_vec() });
+            arrays.insert(
+                format!("optimizer/{name}"),
+                Array {
+                    shape,
+                    values: values.to_vec(),
+                },
+            );
         }
         for entry in self.detector.state().parameters() {
             if let Some(gradient) = torch::gradient(entry.tensor())? {
@@ -399,8 +435,13 @@ impl<'a> Session<'a> {
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(u32, u64), Error> {
         self.detector.load(&model_file::weights(&checkpoint, "model/")?)?;
         self.ema = Ema::new(&self.detector, checkpoint.position.ema_updates)?;
-        self.ema.detector.load(&model_file::weights(&checkpoint, "ema/")?)?;
-        self.optimizer.restore(&checkpoint.under("optimizer/"), checkpoint.position.optimizer_steps)?;
+        self.ema
+            .detector
+            .load(&model_file::weights(&checkpoint, "ema/")?)?;
+        self.optimizer.restore(
+            &checkpoint.under("optimizer/"),
+            checkpoint.position.optimizer_steps,
+        )?;
         for entry in self.detector.state().parameters() {
             if let Some(saved) = checkpoint.arrays.get(&format!("gradient/{}", entry.name())) {
                 let sizes: Vec<i64> = saved.shape.iter().map(|&s| s as i64).collect();
@@ -414,11 +455,19 @@ impl<'a> Session<'a> {
 
     /// Measures the best model through both heads and writes the report.
     fn conclude(self) -> Result<Summary, Error> {
-        let best = self.position.best.unwrap_or(Best { epoch: 0, fitness: 0.0 });
+        let best = self.position.best.unwrap_or(Best {
+            epoch: 0,
+            fitness: 0.0,
+        });
         let model = model_file::read_model(&self.options.folder.join(BEST))?.detector;
         let mut sheet = run_report::Sheet::default();
         let measure = |head, note: &mut dyn FnMut(Measured<'_>)| {
-            validate(&Network::Fused(&model.fused(head)?), &self.measured, self.measuring(head), note)
+            validate(
+                &Network::Fused(&model.fused(head)?),
+                &self.measured,
+                self.measuring(head),
+                note,
+            )
         };
         let one2many = measure(Head::One2Many, &mut |image| sheet.note(image))?;
         let one2one = measure(Head::One2One, &mut |_| {})?;
@@ -458,7 +507,11 @@ fn initial_network(
     let weights = WeightMap::of(model.detector.state())?;
     let (detector, transfer) = Detector::fine_tune(&weights, &model.meta.names, names, &mut rng)?;
     if !transfer.fresh.is_empty() {
-        let mut text = format!("{} tensors of {} start fresh: ", transfer.fresh.len(), base.display());
+        let mut text = format!(
+            "{} tensors of {} start fresh: ",
+            transfer.fresh.len(),
+            base.display()
+        );
         let _ = write!(text, "{}", transfer.fresh.join(", "));
         observer.on(Event::Warning(&text));
     }
@@ -466,12 +519,19 @@ fn initial_network(
 }
 
 fn parameters(detector: &Detector) -> Vec<(String, tch::Tensor)> {
-    detector.state().parameters().map(|e| (e.name().to_owned(), e.tensor().shallow_clone())).collect()
+    detector
+        .state()
+        .parameters()
+        .map(|e| (e.name().to_owned(), e.tensor().shallow_clone()))
+        .collect()
 }
 
 fn array(tensor: &tch::Tensor) -> Result<Array, torch::Error> {
     let shape = tensor.size().into_iter().map(|s| s as usize).collect();
-    Ok(Array { shape, values: torch::to_vec_f32(tensor)? })
+    Ok(Array {
+        shape,
+        values: torch::to_vec_f32(tensor)?,
+    })
 }
 
 /// The epoch (from 1) that patience is counted from: the last one that was better than all before, or, while nothing
@@ -507,10 +567,19 @@ fn refuse_other_run(folder: &Path, theirs: &Position, ours: &Position) -> Result
         if theirs == ours {
             Ok(())
         } else {
-            Err(Error::OtherRun { folder: folder.to_owned(), what, theirs, ours })
+            Err(Error::OtherRun {
+                folder: folder.to_owned(),
+                what,
+                theirs,
+                ours,
+            })
         }
     };
     other("scale", theirs.scale.clone(), ours.scale.clone())?;
     other("dataset", theirs.dataset.clone(), ours.dataset.clone())?;
-    other("set of hyper-parameters", format!("{:?}", theirs.hyper), format!("{:?}", ours.hyper))
+    other(
+        "set of hyper-parameters",
+        format!("{:?}", theirs.hyper),
+        format!("{:?}", ours.hyper),
+    )
 }

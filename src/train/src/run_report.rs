@@ -3,8 +3,8 @@
 use crate::{Error, Summary, run::Session, validate::Measured};
 use detector::{Detection, metrics::Truth};
 use report::{
-    BoundingBox, ClassRow, Color, Confusion, Curve, Fact, LabelStats, Picture, Progress, RunReport, Scores, SheetImage,
-    Split, class_color,
+    BoundingBox, ClassRow, Color, Confusion, Curve, Fact, LabelStats, Picture, Progress, RunReport, Scores,
+    SheetImage, Split, class_color,
 };
 use std::collections::BTreeMap;
 
@@ -34,28 +34,53 @@ struct Shown {
 impl Sheet {
     /// Keeps what will be shown of an image: boxes in pixels of the original.
     pub fn note(&mut self, image: Measured<'_>) {
-        let found: Vec<Detection> = image.detections.iter().copied().filter(|d| d.score >= SHOWN).collect();
+        let found: Vec<Detection> = image
+            .detections
+            .iter()
+            .copied()
+            .filter(|d| d.score >= SHOWN)
+            .collect();
         let matched = matches(&found, image.truths);
         let (missed, invented) = (image.truths.len() - matched, found.len() - matched);
         let all = matched + missed + invented;
-        let quality = if all == 0 { 1.0 } else { matched as f64 / all as f64 };
+        let quality = if all == 0 {
+            1.0
+        } else {
+            matched as f64 / all as f64
+        };
         let back = |xyxy| image.placement.to_original(xyxy);
         self.images.push(Shown {
             item: image.item,
             missed,
             invented,
             quality,
-            predicted: found.into_iter().map(|d| Detection { xyxy: back(d.xyxy), ..d }).collect(),
-            truths: image.truths.iter().map(|t| Truth { xyxy: back(t.xyxy), ..*t }).collect(),
+            predicted: found
+                .into_iter()
+                .map(|d| Detection {
+                    xyxy: back(d.xyxy),
+                    ..d
+                })
+                .collect(),
+            truths: image
+                .truths
+                .iter()
+                .map(|t| Truth {
+                    xyxy: back(t.xyxy),
+                    ..*t
+                })
+                .collect(),
         });
     }
 
     /// The worst images first, then evenly up to the best.
     fn choose(mut self) -> Vec<Shown> {
-        self.images.sort_by(|a, b| a.quality.total_cmp(&b.quality).then(a.item.cmp(&b.item)));
+        self.images
+            .sort_by(|a, b| a.quality.total_cmp(&b.quality).then(a.item.cmp(&b.item)));
         let (count, wanted) = (self.images.len(), SHEET.min(self.images.len()));
         let mut place = 0;
-        let chosen: Vec<usize> = (0..wanted).map(|i| i * (count - 1) / (wanted - 1).max(1)).collect();
+        let chosen: Vec<usize> = (0..wanted)
+            .map(|i| i * (count - 1) / (wanted - 1).max(1))
+            .collect();
         self.images.retain(|_| {
             place += 1;
             chosen.contains(&(place - 1))
@@ -99,7 +124,12 @@ pub fn render(session: &Session<'_>, summary: &Summary, sheet: Sheet) -> Result<
     let hyper = session.hyper();
     let used = used_classes(session);
     let report = RunReport {
-        title: summary.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        title: summary
+            .folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         progress: if summary.epochs == hyper.epochs {
             Progress::Finished
         } else {
@@ -109,15 +139,18 @@ pub fn render(session: &Session<'_>, summary: &Summary, sheet: Sheet) -> Result<
         facts: facts(session, summary),
         history: session.position.history.clone(),
         best_epoch: Some(summary.best.epoch),
-        scores: [("one-to-many head + NMS", &summary.one2many), ("one-to-one head", &summary.one2one)]
-            .map(|(head, v)| Scores {
-                head: head.to_owned(),
-                precision: v.metrics.precision,
-                recall: v.metrics.recall,
-                map50: v.metrics.map50,
-                map50_95: v.metrics.map50_95,
-            })
-            .to_vec(),
+        scores: [
+            ("one-to-many head + NMS", &summary.one2many),
+            ("one-to-one head", &summary.one2one),
+        ]
+        .map(|(head, v)| Scores {
+            head: head.to_owned(),
+            precision: v.metrics.precision,
+            recall: v.metrics.recall,
+            map50: v.metrics.map50,
+            map50_95: v.metrics.map50_95,
+        })
+        .to_vec(),
         classes: metrics
             .per_class
             .iter()
@@ -144,7 +177,10 @@ pub fn render(session: &Session<'_>, summary: &Summary, sheet: Sheet) -> Result<
 }
 
 fn name(names: &[String], class: u16) -> String {
-    names.get(usize::from(class)).cloned().unwrap_or_else(|| format!("Class-{class}"))
+    names
+        .get(usize::from(class))
+        .cloned()
+        .unwrap_or_else(|| format!("Class-{class}"))
 }
 
 /// Classes that occur in the labels of either split, with a colour each.
@@ -152,16 +188,27 @@ struct UsedClasses(BTreeMap<u16, Color>);
 
 impl UsedClasses {
     fn color(&self, class: u16) -> Color {
-        self.0.get(&class).copied().unwrap_or_else(|| class_color(class.into()))
+        self.0
+            .get(&class)
+            .copied()
+            .unwrap_or_else(|| class_color(class.into()))
     }
 }
 
 fn used_classes(session: &Session<'_>) -> UsedClasses {
     let items = session.train.items.iter().chain(&session.valid.items);
-    let mut classes: Vec<u16> = items.flat_map(|i| i.label.rows.iter().map(|r| r.class.into())).collect();
+    let mut classes: Vec<u16> = items
+        .flat_map(|i| i.label.rows.iter().map(|r| r.class.into()))
+        .collect();
     classes.sort_unstable();
     classes.dedup();
-    UsedClasses(classes.into_iter().enumerate().map(|(i, class)| (class, class_color(i))).collect())
+    UsedClasses(
+        classes
+            .into_iter()
+            .enumerate()
+            .map(|(i, class)| (class, class_color(i)))
+            .collect(),
+    )
 }
 
 fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
@@ -173,23 +220,45 @@ fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
     vec![
         Fact::new("Model", format!("yolo26{}", session.options.scale.letter())),
         Fact::new("Parameters", session.detector.state().parameter_count()),
-        Fact::new("Start", session.options.base.as_ref().map_or("random weights".into(), |p| p.display().to_string())),
+        Fact::new(
+            "Start",
+            session
+                .options
+                .base
+                .as_ref()
+                .map_or("random weights".into(), |p| p.display().to_string()),
+        ),
         Fact::new("Image size", format!("{} px", hyper.imgsz)),
-        Fact::new("Images", format!("{} train, {} validation", session.train.items.len(), session.valid.items.len())),
+        Fact::new(
+            "Images",
+            format!(
+                "{} train, {} validation",
+                session.train.items.len(),
+                session.valid.items.len()
+            ),
+        ),
         Fact::new("Epochs", format!("{} of {}", summary.epochs, hyper.epochs)),
         Fact::new("Batch", hyper.batch),
-        Fact::new("Optimiser", format!("{:?}, lr {}", session.schedule.optimizer, session.schedule.lr0)),
+        Fact::new(
+            "Optimiser",
+            format!("{:?}, lr {}", session.schedule.optimizer, session.schedule.lr0),
+        ),
         Fact::new("Precision", precision),
         Fact::new("Device", format!("CPU, {} threads", session.execution.threads)),
         Fact::new("Seed", hyper.seed),
         Fact::new("Duration", format!("{:.0} s", summary.seconds)),
-        Fact::new("Dataset", &session.position.dataset[..12.min(session.position.dataset.len())]),
+        Fact::new(
+            "Dataset",
+            &session.position.dataset[..12.min(session.position.dataset.len())],
+        ),
     ]
 }
 
 fn warnings(session: &Session<'_>) -> Vec<String> {
     let skipped = session.train.skipped.iter().chain(&session.valid.skipped);
-    skipped.map(|s| format!("{} was left out: {}", s.path.display(), s.reason)).collect()
+    skipped
+        .map(|s| format!("{} was left out: {}", s.path.display(), s.reason))
+        .collect()
 }
 
 /// The mean curve, then each class's.
@@ -202,9 +271,17 @@ fn curves(
     let metrics = &summary.one2many.metrics;
     let points = |values: &[f64]| {
         let last = values.len().saturating_sub(1).max(1) as f64;
-        values.iter().enumerate().map(|(i, &y)| (i as f64 / last, y)).collect()
+        values
+            .iter()
+            .enumerate()
+            .map(|(i, &y)| (i as f64 / last, y))
+            .collect()
     };
-    let mean = Curve { name: "all classes".into(), color: None, points: points(which(&metrics.curves)) };
+    let mean = Curve {
+        name: "all classes".into(),
+        color: None,
+        points: points(which(&metrics.curves)),
+    };
     let classes = metrics.per_class.iter().map(|c| Curve {
         name: name(&session.train.names, c.class),
         color: Some(used.color(c.class)),
@@ -244,16 +321,28 @@ fn pictures(session: &Session<'_>, used: &UsedClasses, sheet: Sheet) -> Result<V
         .into_iter()
         .filter_map(|shown| Some((session.valid.items.get(shown.item)?, shown)))
         .map(|(item, shown)| {
-            let bytes = std::fs::read(&item.image)
-                .map_err(|source| Error::Read { path: item.image.clone(), source })?;
-            let image = dataset::decode::decode(&bytes)
-                .map_err(|source| Error::Image { path: item.image.clone(), source })?;
+            let bytes = std::fs::read(&item.image).map_err(|source| Error::Read {
+                path: item.image.clone(),
+                source,
+            })?;
+            let image = dataset::decode::decode(&bytes).map_err(|source| Error::Image {
+                path: item.image.clone(),
+                source,
+            })?;
             let name = item.image.file_stem().unwrap_or_default().to_string_lossy();
             Ok(SheetImage {
                 picture: Picture::from_rgb(image.pixels(), image.width() as u32, image.height() as u32)?,
                 caption: format!("{name}: {} missed, {} invented", shown.missed, shown.invented),
-                truth: shown.truths.iter().map(|t| boxed(t.xyxy, t.class, None)).collect(),
-                predicted: shown.predicted.iter().map(|d| boxed(d.xyxy, d.class, Some(d.score))).collect(),
+                truth: shown
+                    .truths
+                    .iter()
+                    .map(|t| boxed(t.xyxy, t.class, None))
+                    .collect(),
+                predicted: shown
+                    .predicted
+                    .iter()
+                    .map(|d| boxed(d.xyxy, d.class, Some(d.score)))
+                    .collect(),
             })
         })
         .collect()

@@ -82,9 +82,24 @@ impl Schedule {
                 let fitted = (0.002 * 5.0 / (4.0 + classes as f64) * 1e6).round_ties_even() / 1e6;
                 (OptimizerKind::AdamW, fitted, 0.9, 0.0)
             }
-            OptimizerChoice::MuSGD => (OptimizerKind::MuSGD, hyper.lr0, hyper.momentum, hyper.warmup_bias_lr),
-            OptimizerChoice::AdamW => (OptimizerKind::AdamW, hyper.lr0, hyper.momentum, hyper.warmup_bias_lr),
-            OptimizerChoice::SGD => (OptimizerKind::SGD, hyper.lr0, hyper.momentum, hyper.warmup_bias_lr),
+            OptimizerChoice::MuSGD => (
+                OptimizerKind::MuSGD,
+                hyper.lr0,
+                hyper.momentum,
+                hyper.warmup_bias_lr,
+            ),
+            OptimizerChoice::AdamW => (
+                OptimizerKind::AdamW,
+                hyper.lr0,
+                hyper.momentum,
+                hyper.warmup_bias_lr,
+            ),
+            OptimizerChoice::SGD => (
+                OptimizerKind::SGD,
+                hyper.lr0,
+                hyper.momentum,
+                hyper.warmup_bias_lr,
+            ),
         };
         let accumulate = (hyper.nbs as f64 / batch as f64).round_ties_even().max(1.0);
         let warmup_epochs = hyper.warmup_epochs.min(f64::from(hyper.epochs - 1));
@@ -126,7 +141,11 @@ impl Schedule {
                 bias_base: 0.0,
                 bias_blend: 1.0,
                 epoch_factor,
-                momentum: if self.warmup_iterations == 0 { self.momentum0 } else { self.momentum },
+                momentum: if self.warmup_iterations == 0 {
+                    self.momentum0
+                } else {
+                    self.momentum
+                },
             };
         }
         let f = ni as f64 / self.warmup_iterations as f64;
@@ -146,7 +165,12 @@ mod tests {
     use super::*;
 
     fn hyper(epochs: u32, batch: usize, optimizer: OptimizerChoice) -> Hyper {
-        Hyper { epochs, batch, optimizer, ..Hyper::default() }
+        Hyper {
+            epochs,
+            batch,
+            optimizer,
+            ..Hyper::default()
+        }
     }
 
     /// Replays rule 6.7 (5): step when `ni - last_step >= accumulate`, the first batch always.
@@ -173,7 +197,10 @@ mod tests {
         let short = Schedule::new(&hyper(40, 16, OptimizerChoice::Auto), 205, 3);
         assert_eq!((short.optimizer, short.lr0), (OptimizerKind::AdamW, 0.001429));
         let long = Schedule::new(&hyper(120, 11, OptimizerChoice::Auto), 100_000, 80);
-        assert_eq!((long.optimizer, long.lr0, long.momentum0), (OptimizerKind::MuSGD, 0.01, 0.9));
+        assert_eq!(
+            (long.optimizer, long.lr0, long.momentum0),
+            (OptimizerKind::MuSGD, 0.01, 0.9)
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ use crate::{Error, hyper::Precision, validate};
 use dataset::batch::Batch;
 use detector::{
     Detector,
-    loss::{Assigner, BranchLoss, BranchWeights, Criterion, Gains, Gradients, Grid, Predictions, Targets, Truth},
+    loss::{
+        Assigner, BranchLoss, BranchWeights, Criterion, Gains, Gradients, Grid, Predictions, Targets, Truth,
+    },
     net::{HeadOutput, Heads},
 };
 use std::num::NonZeroUsize;
@@ -30,14 +32,21 @@ impl Execution {
             Precision::Bf16 => true,
         };
         Self {
-            precision: if bf16 { torch::Precision::BFloat16 } else { torch::Precision::Float32 },
+            precision: if bf16 {
+                torch::Precision::BFloat16
+            } else {
+                torch::Precision::Float32
+            },
             threads,
         }
     }
 
     /// The same in 32 bit.
     pub fn exact(self) -> Self {
-        Self { precision: torch::Precision::Float32, ..self }
+        Self {
+            precision: torch::Precision::Float32,
+            ..self
+        }
     }
 
     /// Runs `body` under this execution's autocast.
@@ -51,7 +60,15 @@ pub fn targets(batch: &Batch) -> Result<Targets, Error> {
     let pairs: Vec<(usize, Truth)> = batch
         .targets
         .iter()
-        .map(|t| (t.image as usize, Truth { class: t.class.into(), xywh: [t.cx, t.cy, t.w, t.h] }))
+        .map(|t| {
+            (
+                t.image as usize,
+                Truth {
+                    class: t.class.into(),
+                    xywh: [t.cx, t.cy, t.w, t.h],
+                },
+            )
+        })
         .collect();
     Ok(Targets::new(batch.items.len(), &pairs)?)
 }
@@ -76,8 +93,15 @@ fn predictions(output: &HeadOutput) -> Result<Predictions<'_>, torch::Error> {
 impl Criteria {
     /// Both heads' criteria with the given gains.
     pub fn new(gains: Gains, threads: NonZeroUsize) -> Self {
-        let of = |assigner| Criterion { assigner, gains, threads };
-        Self { one2many: of(Assigner::ONE_TO_MANY), one2one: of(Assigner::ONE_TO_ONE) }
+        let of = |assigner| Criterion {
+            assigner,
+            gains,
+            threads,
+        };
+        Self {
+            one2many: of(Assigner::ONE_TO_MANY),
+            one2one: of(Assigner::ONE_TO_ONE),
+        }
     }
 
     /// Runs backward from both heads and returns the one-to-one branch's loss, the one that is logged.
@@ -115,7 +139,10 @@ fn branch(
     weight: f64,
 ) -> Result<(BranchLoss, HeadOutput), Error> {
     let empty = |t: &Tensor| Tensor::f_empty(t.size(), (Kind::Float, Device::Cpu)).during("gradients");
-    let mut gradients = HeadOutput { boxes: empty(&output.boxes)?, scores: empty(&output.scores)? };
+    let mut gradients = HeadOutput {
+        boxes: empty(&output.boxes)?,
+        scores: empty(&output.scores)?,
+    };
     let out = Gradients {
         boxes: torch::slice_f32_mut(&mut gradients.boxes)?,
         logits: torch::slice_f32_mut(&mut gradients.scores)?,

@@ -76,7 +76,9 @@ pub fn validate(
             Network::Fused(fused) => options.execution.run(|| fused.forward(&input))??,
             Network::Averaged(detector, criteria) => {
                 let heads = options.execution.run(|| detector.forward_eval_both(&input))??;
-                let items = criteria.evaluate(&heads.one2one, &grid, &step::targets(&batch)?)?.items;
+                let items = criteria
+                    .evaluate(&heads.one2one, &grid, &step::targets(&batch)?)?
+                    .items;
                 loss.iter_mut().zip(items).for_each(|(sum, item)| *sum += item);
                 match options.head {
                     Head::One2Many => heads.one2many,
@@ -85,24 +87,45 @@ pub fn validate(
             }
         };
         batches += 1.0;
-        for (detections, (item, placement, truths)) in
-            detections(&output, &grid, options.head)?.iter().zip(annotated(&batch))
+        for (detections, (item, placement, truths)) in detections(&output, &grid, options.head)?
+            .iter()
+            .zip(annotated(&batch))
         {
             evaluator.add_image(detections, &truths)?;
-            note(Measured { item, detections, truths: &truths, placement });
+            note(Measured {
+                item,
+                detections,
+                truths: &truths,
+                placement,
+            });
         }
     }
-    Ok(Validation { metrics: evaluator.finish(), loss: loss.map(|sum| sum / batches.max(1.0)) })
+    Ok(Validation {
+        metrics: evaluator.finish(),
+        loss: loss.map(|sum| sum / batches.max(1.0)),
+    })
 }
 
 /// Images of a batch as network input.
 pub(crate) fn images(batch: &Batch) -> Result<Tensor, detector::Error> {
-    from_rgb(&batch.pixels, batch.items.len(), batch.height, batch.width, Device::Cpu)
+    from_rgb(
+        &batch.pixels,
+        batch.items.len(),
+        batch.height,
+        batch.width,
+        Device::Cpu,
+    )
 }
 
 /// Boxes of every image, by the settings of measuring: all above 0.001.
 fn detections(output: &HeadOutput, grid: &Grid, head: Head) -> Result<Vec<Vec<Detection>>, Error> {
-    let (nms, ranked) = (Nms::validate(), EndToEnd { confidence: 0.001, ..EndToEnd::default() });
+    let (nms, ranked) = (
+        Nms::validate(),
+        EndToEnd {
+            confidence: 0.001,
+            ..EndToEnd::default()
+        },
+    );
     raw(output, grid, |raw| match head {
         Head::One2Many => nms.detect(raw),
         Head::One2One => end_to_end(raw, &ranked),
@@ -113,7 +136,10 @@ fn detections(output: &HeadOutput, grid: &Grid, head: Head) -> Result<Vec<Vec<De
 fn raw<T>(output: &HeadOutput, grid: &Grid, decode: impl Fn(&Raw<'_>) -> T) -> Result<Vec<T>, Error> {
     let classes = output.scores.size().get(1).map_or(0, |&k| k as usize);
     let anchors = grid.anchors().max(1);
-    let (boxes, scores) = (torch::slice_f32(&output.boxes)?, torch::slice_f32(&output.scores)?);
+    let (boxes, scores) = (
+        torch::slice_f32(&output.boxes)?,
+        torch::slice_f32(&output.scores)?,
+    );
     boxes
         .chunks_exact(4 * anchors)
         .zip(scores.chunks_exact((classes * anchors).max(1)))
@@ -124,11 +150,23 @@ fn raw<T>(output: &HeadOutput, grid: &Grid, decode: impl Fn(&Raw<'_>) -> T) -> R
 /// Item, placement and true boxes (in pixels of the network input) of every image of a batch.
 fn annotated(batch: &Batch) -> impl Iterator<Item = (usize, &Placement, Vec<Truth>)> {
     let (width, height) = (batch.width as f32, batch.height as f32);
-    batch.items.iter().zip(&batch.placements).enumerate().map(move |(image, (&item, placement))| {
-        let truths = batch.targets.iter().filter(|t| t.image as usize == image).map(|t| {
-            let (x, y, w, h) = (t.cx * width, t.cy * height, t.w * width, t.h * height);
-            Truth { xyxy: [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0], class: t.class.into() }
-        });
-        (item, placement, truths.collect())
-    })
+    batch
+        .items
+        .iter()
+        .zip(&batch.placements)
+        .enumerate()
+        .map(move |(image, (&item, placement))| {
+            let truths = batch
+                .targets
+                .iter()
+                .filter(|t| t.image as usize == image)
+                .map(|t| {
+                    let (x, y, w, h) = (t.cx * width, t.cy * height, t.w * width, t.h * height);
+                    Truth {
+                        xyxy: [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0],
+                        class: t.class.into(),
+                    }
+                });
+            (item, placement, truths.collect())
+        })
 }

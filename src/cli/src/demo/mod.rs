@@ -9,11 +9,7 @@ mod state;
 mod summary;
 mod training;
 
-use crate::{
-    args::DemoArgs,
-    console::Task,
-    import, scenes,
-};
+use crate::{args::DemoArgs, console::Task, import, scenes};
 use annotation::{
     ClassList, Origin, Role, Status, Timestamp,
     encode::{self, Property},
@@ -67,9 +63,13 @@ fn stages(args: &DemoArgs, shutdown: &Shutdown, state: &mut State, tree: Tree) -
     if let Flow::Stopped = annotate(args, shutdown, state)? {
         return Ok(Flow::Stopped);
     }
-    let Flow::Done(tree) = ingest(args, shutdown, state, tree)? else { return Ok(Flow::Stopped) };
+    let Flow::Done(tree) = ingest(args, shutdown, state, tree)? else {
+        return Ok(Flow::Stopped);
+    };
     form(args, state)?;
-    let Flow::Done(trained) = training::train(args, shutdown, state)? else { return Ok(Flow::Stopped) };
+    let Flow::Done(trained) = training::train(args, shutdown, state)? else {
+        return Ok(Flow::Stopped);
+    };
     let summary = summary::Summary::new(state, &tree, &trained)?;
     summary.print(args.json)?;
     state.finished = Some(summary);
@@ -94,12 +94,20 @@ fn annotate(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<F
             state.keep_classes(folder)?;
             let imported = import::yolo(folder, &part, |done, all| task.at_of(done as u64, all as u64))?;
             state.skipped = imported.skipped.len();
-            let text = format!("{} messages from {}, {} files skipped", imported.messages, folder.display(), state.skipped);
+            let text = format!(
+                "{} messages from {}, {} files skipped",
+                imported.messages,
+                folder.display(),
+                state.skipped
+            );
             (text.clone(), task.done(&text))
         }
         None => {
             let task = Task::new("annotations", args.scenes as u64);
-            store::atomic::replace(&state.root.join("classes.json"), scenes::classes()?.to_json().as_bytes())?;
+            store::atomic::replace(
+                &state.root.join("classes.json"),
+                scenes::classes()?.to_json().as_bytes(),
+            )?;
             if !draw(args, shutdown, &part, &task)? {
                 return Ok(Flow::Stopped);
             }
@@ -107,7 +115,8 @@ fn annotate(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<F
             (text.clone(), task.done(&text))
         }
     };
-    std::fs::rename(&part, &stream).with_context(|| format!("cannot rename {} to {}", part.display(), stream.display()))?;
+    std::fs::rename(&part, &stream)
+        .with_context(|| format!("cannot rename {} to {}", part.display(), stream.display()))?;
     state.note("annotations", seconds, text)?;
     Ok(Flow::Done(()))
 }
@@ -120,7 +129,10 @@ fn draw(args: &DemoArgs, shutdown: &Shutdown, file: &Path, task: &Task) -> Resul
         if shutdown.is_requested() {
             return Ok(false);
         }
-        let messages = some.par_iter().map(|&i| scene_message(args.seed, i)).collect::<Result<Vec<_>>>()?;
+        let messages = some
+            .par_iter()
+            .map(|&i| scene_message(args.seed, i))
+            .collect::<Result<Vec<_>>>()?;
         for message in messages {
             writer.append(&message)?;
         }
@@ -153,8 +165,14 @@ fn scene_message(seed: u64, index: u64) -> Result<Vec<u8>> {
 /// Takes the stream into the tree.
 fn ingest(args: &DemoArgs, shutdown: &Shutdown, state: &mut State, tree: Tree) -> Result<Flow<Tree>> {
     let mut source = FileSource::open(&state.stream_file(), tree.offset(), false)?;
-    let task = Task::new("queue", stream::Source::last_offset(&source).map_or(0, |last| last + 1));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let task = Task::new(
+        "queue",
+        stream::Source::last_offset(&source).map_or(0, |last| last + 1),
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let summary = runtime.block_on(queue::run(
         &mut source,
         tree,
@@ -170,7 +188,11 @@ fn ingest(args: &DemoArgs, shutdown: &Shutdown, state: &mut State, tree: Tree) -
         return Ok(Flow::Stopped);
     }
     if next == quarantined as u64 {
-        bail!("no message of {} could be used; see {}", args.root.display(), summary.tree.paths().quarantine().display());
+        bail!(
+            "no message of {} could be used; see {}",
+            args.root.display(),
+            summary.tree.paths().quarantine().display()
+        );
     }
     (state.messages, state.quarantined) = (next, quarantined);
     state.note("queue", seconds, text)?;
@@ -199,7 +221,11 @@ fn form(args: &DemoArgs, state: &mut State) -> Result<()> {
         formed.skipped.len() + formed.unlisted,
     );
     let seconds = task.done(&text);
-    state.images = state::Images { train: counts.train, valid: counts.valid, test: counts.test };
+    state.images = state::Images {
+        train: counts.train,
+        valid: counts.valid,
+        test: counts.test,
+    };
     state.refused = formed.refused.len();
     state.dataset = Some(PathBuf::from("datasets").join(&formed.manifest.name));
     state.note("dataset", seconds, text)
@@ -209,7 +235,9 @@ fn form(args: &DemoArgs, state: &mut State) -> Result<()> {
 fn read_classes(folder: &Path) -> Result<Option<ClassList>> {
     let path = folder.join("classes.json");
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(ClassList::parse(&text).with_context(|| path.display().to_string())?)),
+        Ok(text) => Ok(Some(
+            ClassList::parse(&text).with_context(|| path.display().to_string())?,
+        )),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

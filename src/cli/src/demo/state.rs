@@ -29,7 +29,11 @@ impl Origins {
     /// From the command line.
     pub fn of(args: &DemoArgs) -> Result<Self> {
         let dataset = match &args.dataset {
-            Some(folder) => Some(folder.canonicalize().with_context(|| format!("--dataset {}", folder.display()))?),
+            Some(folder) => Some(
+                folder
+                    .canonicalize()
+                    .with_context(|| format!("--dataset {}", folder.display()))?,
+            ),
             None => None,
         };
         let precision = match args.precision {
@@ -52,13 +56,21 @@ impl Origins {
     /// The first flag in which two differ, with both values.
     fn difference(&self, other: &Self) -> Option<String> {
         let fields = |o: &Self| -> BTreeMap<String, serde_json::Value> {
-            serde_json::to_value(o).ok().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default()
+            serde_json::to_value(o)
+                .ok()
+                .and_then(|v| serde_json::from_value(v).ok())
+                .unwrap_or_default()
         };
         let theirs = fields(other);
         fields(self)
             .into_iter()
             .find(|(key, value)| theirs.get(key) != Some(value))
-            .map(|(key, value)| format!("--{key} {} (now {value})", theirs.get(&key).cloned().unwrap_or_default()))
+            .map(|(key, value)| {
+                format!(
+                    "--{key} {} (now {value})",
+                    theirs.get(&key).cloned().unwrap_or_default()
+                )
+            })
     }
 }
 
@@ -136,7 +148,11 @@ impl State {
         let state: Self = serde_json::from_slice(bytes)
             .with_context(|| format!("{} is not a demo's state; use another --root", path.display()))?;
         if state.version != VERSION {
-            bail!("{} has version {}, this program knows {VERSION}; use another --root", path.display(), state.version);
+            bail!(
+                "{} has version {}, this program knows {VERSION}; use another --root",
+                path.display(),
+                state.version
+            );
         }
         if let Some(difference) = origins.difference(&state.origins) {
             bail!(
@@ -149,7 +165,8 @@ impl State {
 
     /// A folder with something else in it is not ours to fill.
     fn refuse_foreign(root: &Path) -> Result<()> {
-        let mut entries = std::fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))?;
+        let mut entries =
+            std::fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))?;
         if let Some(entry) = entries.next() {
             let name = entry?.file_name();
             bail!(
@@ -163,7 +180,10 @@ impl State {
 
     /// Writes it down.
     pub fn save(&self) -> Result<()> {
-        Ok(store::atomic::replace(&self.root.join(FILE), &serde_json::to_vec_pretty(self)?)?)
+        Ok(store::atomic::replace(
+            &self.root.join(FILE),
+            &serde_json::to_vec_pretty(self)?,
+        )?)
     }
 
     /// Notes a stage as done.

@@ -37,7 +37,12 @@ struct Scores {
 impl Scores {
     fn of(validation: &train::Validation) -> Self {
         let m = &validation.metrics;
-        Self { map50: m.map50, map50_95: m.map50_95, precision: m.precision, recall: m.recall }
+        Self {
+            map50: m.map50,
+            map50_95: m.map50_95,
+            precision: m.precision,
+            recall: m.recall,
+        }
     }
 }
 
@@ -45,7 +50,11 @@ impl Summary {
     /// Collects it.
     pub fn new(state: &State, tree: &Tree, trained: &train::Summary) -> Result<Self> {
         let run = &trained.folder;
-        let dataset = state.dataset.as_ref().map(|d| state.root.join(d)).unwrap_or_default();
+        let dataset = state
+            .dataset
+            .as_ref()
+            .map(|d| state.root.join(d))
+            .unwrap_or_default();
         let paths = [
             ("root", state.root.clone()),
             ("stream", state.stream_file()),
@@ -69,7 +78,10 @@ impl Summary {
             one2many: Scores::of(&trained.one2many),
             one2one: Scores::of(&trained.one2one),
             stages: state.stages.clone(),
-            paths: paths.into_iter().map(|(name, path)| (name.to_owned(), path)).collect(),
+            paths: paths
+                .into_iter()
+                .map(|(name, path)| (name.to_owned(), path))
+                .collect(),
         })
     }
 
@@ -81,9 +93,18 @@ impl Summary {
             println!("{stage:<14} {seconds:>8.1}   {text}");
         }
         println!();
-        println!("{:<22} {:>7} {:>9} {:>10} {:>7}", "on validation images", "mAP50", "mAP50-95", "precision", "recall");
-        for (head, s) in [("one-to-many head + NMS", &self.one2many), ("one-to-one head", &self.one2one)] {
-            println!("{head:<22} {:>7.3} {:>9.3} {:>10.3} {:>7.3}", s.map50, s.map50_95, s.precision, s.recall);
+        println!(
+            "{:<22} {:>7} {:>9} {:>10} {:>7}",
+            "on validation images", "mAP50", "mAP50-95", "precision", "recall"
+        );
+        for (head, s) in [
+            ("one-to-many head + NMS", &self.one2many),
+            ("one-to-one head", &self.one2one),
+        ] {
+            println!(
+                "{head:<22} {:>7.3} {:>9.3} {:>10.3} {:>7.3}",
+                s.map50, s.map50_95, s.precision, s.recall
+            );
         }
         println!();
         for name in ["report", "model", "data", "results"] {
@@ -98,7 +119,11 @@ impl Summary {
     }
 
     fn json(&self) -> serde_json::Value {
-        let mut seconds: BTreeMap<&str, f64> = self.stages.iter().map(|(name, s, _)| (name.as_str(), *s)).collect();
+        let mut seconds: BTreeMap<&str, f64> = self
+            .stages
+            .iter()
+            .map(|(name, s, _)| (name.as_str(), *s))
+            .collect();
         seconds.insert("total", seconds.values().sum());
         json!({
             "messages": self.messages,

@@ -42,7 +42,10 @@ pub fn train(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<
         cache_bytes: CACHE_BYTES,
         stop: shutdown.flag(),
     };
-    let mut bar = Bar { task: Task::new("training", 0), epochs: args.epochs };
+    let mut bar = Bar {
+        task: Task::new("training", 0),
+        epochs: args.epochs,
+    };
     let outcome = train::run(&options, &mut bar)?;
     match outcome {
         Outcome::Stopped { epoch, batch } => {
@@ -53,7 +56,10 @@ pub fn train(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<
         }
         Outcome::Finished(summary) => {
             let best = &summary.one2many.metrics;
-            let text = format!("{} epochs, best {}, mAP50 {:.3}", summary.epochs, summary.best.epoch, best.map50);
+            let text = format!(
+                "{} epochs, best {}, mAP50 {:.3}",
+                summary.epochs, summary.best.epoch, best.map50
+            );
             let seconds = bar.task.done(&text);
             state.note("training", seconds, text)?;
             put_in_service(&state.root, &folder)?;
@@ -97,7 +103,10 @@ fn run_folder(state: &mut State) -> Result<PathBuf> {
 fn put_in_service(root: &Path, run: &Path) -> Result<()> {
     let name = run.file_name().context("the run has no name")?;
     let target = Path::new(name).join(train::BEST);
-    Ok(store::atomic::repoint(&root.join("models").join("azaion.pt"), &target)?)
+    Ok(store::atomic::repoint(
+        &root.join("models").join("azaion.pt"),
+        &target,
+    )?)
 }
 
 /// Shows a run's events.
@@ -109,7 +118,14 @@ struct Bar {
 impl Observer for Bar {
     fn on(&mut self, event: Event<'_>) {
         match event {
-            Event::Started { images, validation, parameters, schedule, execution, resumed } => {
+            Event::Started {
+                images,
+                validation,
+                parameters,
+                schedule,
+                execution,
+                resumed,
+            } => {
                 self.task.restart(schedule.batches_per_epoch);
                 let precision = match execution.precision {
                     torch::Precision::BFloat16 => "bf16",
@@ -120,11 +136,19 @@ impl Observer for Bar {
                     schedule.optimizer, execution.threads
                 ));
                 if let Some((epoch, batch)) = resumed {
-                    self.task.note(&format!("goes on in epoch {} after batch {batch}", epoch + 1));
+                    self.task
+                        .note(&format!("goes on in epoch {} after batch {batch}", epoch + 1));
                 }
             }
-            Event::Batch { epoch, batch, loss: [boxes, classes, distances] } => self.task.at(batch, || {
-                format!("epoch {epoch}/{}  box {boxes:.3}  cls {classes:.3}  l1 {distances:.3}", self.epochs)
+            Event::Batch {
+                epoch,
+                batch,
+                loss: [boxes, classes, distances],
+            } => self.task.at(batch, || {
+                format!(
+                    "epoch {epoch}/{}  box {boxes:.3}  cls {classes:.3}  l1 {distances:.3}",
+                    self.epochs
+                )
             }),
             Event::Epoch { row, best } => self.task.note(&format!(
                 "epoch {:>3}/{}  loss {:.3}  mAP50 {:.3}  mAP50-95 {:.3}{}",

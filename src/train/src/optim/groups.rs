@@ -33,7 +33,12 @@ pub struct Group {
 /// The groups of `schedule`'s optimiser in reporting order, and each parameter's group.
 pub(super) fn assign(schedule: &Schedule, parameters: &[(String, Tensor)]) -> (Vec<Group>, Vec<usize>) {
     let muon = schedule.optimizer == OptimizerKind::MuSGD;
-    let order = [GroupKind::Weight, GroupKind::Norm, GroupKind::Bias, GroupKind::Muon];
+    let order = [
+        GroupKind::Weight,
+        GroupKind::Norm,
+        GroupKind::Bias,
+        GroupKind::Muon,
+    ];
     let kinds = if muon { &order[..] } else { &order[..3] };
     let boosts: &[f64] = if muon { &[BOOST, 1.0] } else { &[1.0] };
     let groups = kinds
@@ -54,7 +59,11 @@ pub(super) fn assign(schedule: &Schedule, parameters: &[(String, Tensor)]) -> (V
         .map(|(name, tensor)| {
             let kind = kind_of(name, tensor.dim(), muon);
             let base = kinds.iter().position(|&k| k == kind).unwrap_or_default();
-            if muon { 2 * base + usize::from(!is_class_branch(name)) } else { base }
+            if muon {
+                2 * base + usize::from(!is_class_branch(name))
+            } else {
+                base
+            }
         })
         .collect();
     (groups, of)

@@ -15,7 +15,11 @@ pub(super) struct Rates {
 pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
     let mut sums = [0.0_f64; 8];
     let chunks = values.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+    let rest: f64 = chunks
+        .remainder()
+        .iter()
+        .map(|&v| f64::from(v) * f64::from(v))
+        .sum();
     for chunk in chunks {
         for (sum, &v) in sums.iter_mut().zip(chunk) {
             *sum = f64::from(v).mul_add(f64::from(v), *sum);

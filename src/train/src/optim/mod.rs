@@ -77,10 +77,22 @@ impl Optimizer {
                     (OptimizerKind::AdamW, _) | (OptimizerKind::MuSGD, GroupKind::Muon) => vec![0.0; len],
                     _ => Vec::new(),
                 };
-                Slot { name, tensor, group, first: vec![0.0; len], second }
+                Slot {
+                    name,
+                    tensor,
+                    group,
+                    first: vec![0.0; len],
+                    second,
+                }
             })
             .collect();
-        Self { kind: schedule.optimizer, beta1: schedule.momentum0, slots, groups, steps: 0 }
+        Self {
+            kind: schedule.optimizer,
+            beta1: schedule.momentum0,
+            slots,
+            groups,
+            steps: 0,
+        }
     }
 
     /// The parameter groups, in the order in which their learning rates are reported.
@@ -97,8 +109,11 @@ impl Optimizer {
     ///
     /// Gradients that are not finite change nothing: they are cleared and reported.
     pub fn step(&mut self, settings: &Settings) -> Result<StepReport, torch::Error> {
-        let gradients =
-            self.slots.iter().map(|slot| torch::gradient(&slot.tensor)).collect::<Result<Vec<_>, _>>()?;
+        let gradients = self
+            .slots
+            .iter()
+            .map(|slot| torch::gradient(&slot.tensor))
+            .collect::<Result<Vec<_>, _>>()?;
         let grad_norm = global_norm(&gradients)?;
         let applied = grad_norm.is_finite();
         if applied {
@@ -115,7 +130,9 @@ impl Optimizer {
 
     /// Drops all gradients: the next backward pass stores instead of adding.
     pub fn clear_gradients(&mut self) -> Result<(), torch::Error> {
-        self.slots.iter().try_for_each(|slot| torch::clear_gradient(&slot.tensor))
+        self.slots
+            .iter()
+            .try_for_each(|slot| torch::clear_gradient(&slot.tensor))
     }
 
     fn update(
@@ -150,13 +167,19 @@ impl Optimizer {
 
     /// Learning rate of every group under `settings`.
     pub fn learning_rates(&self, settings: &Settings) -> Vec<f64> {
-        self.groups.iter().map(|g| settings.lr(g.initial_lr, g.kind == GroupKind::Bias)).collect()
+        self.groups
+            .iter()
+            .map(|g| settings.lr(g.initial_lr, g.kind == GroupKind::Bias))
+            .collect()
     }
 
     /// All state by name: `first/{parameter}`, `second/{parameter}`.
     pub fn state(&self) -> Vec<(String, &[f32])> {
         let buffers = |slot: &Slot| {
-            [(format!("first/{}", slot.name), slot.first.len()), (format!("second/{}", slot.name), slot.second.len())]
+            [
+                (format!("first/{}", slot.name), slot.first.len()),
+                (format!("second/{}", slot.name), slot.second.len()),
+            ]
         };
         self.slots
             .iter()
@@ -174,9 +197,15 @@ impl Optimizer {
                     continue;
                 }
                 let name = format!("{which}/{}", slot.name);
-                let saved = state.get(&name).ok_or_else(|| StateError::Missing(name.clone()))?;
+                let saved = state
+                    .get(&name)
+                    .ok_or_else(|| StateError::Missing(name.clone()))?;
                 if saved.len() != buffer.len() {
-                    return Err(StateError::Size { name, expected: buffer.len(), got: saved.len() });
+                    return Err(StateError::Size {
+                        name,
+                        expected: buffer.len(),
+                        got: saved.len(),
+                    });
                 }
                 buffer.copy_from_slice(saved);
             }

@@ -42,7 +42,12 @@ pub(super) fn update(
         let mut update: Vec<f32> = torch::dense_f32(gradient)?.iter().map(|g| g * clip).collect();
         kernels::lerp(&mut slot.second, &update, 1.0 - beta);
         kernels::lerp(&mut update, &slot.second, beta);
-        matrices.push(Matrix { slot: index, rows, columns: update.len() / rows, update });
+        matrices.push(Matrix {
+            slot: index,
+            rows,
+            columns: update.len() / rows,
+            update,
+        });
     }
     for mut run in batches(matrices) {
         orthogonalise(&mut run)?;
@@ -64,7 +69,10 @@ pub(super) fn update(
 fn batches(matrices: Vec<Matrix>) -> Vec<Vec<Matrix>> {
     let mut buckets: Vec<Vec<Matrix>> = Vec::new();
     for matrix in matrices {
-        match buckets.iter_mut().find(|bucket| bucket[0].columns == matrix.columns) {
+        match buckets
+            .iter_mut()
+            .find(|bucket| bucket[0].columns == matrix.columns)
+        {
             Some(bucket) => bucket.push(matrix),
             None => buckets.push(vec![matrix]),
         }
@@ -74,7 +82,10 @@ fn batches(matrices: Vec<Matrix>) -> Vec<Vec<Matrix>> {
         bucket.sort_by_key(|m| std::cmp::Reverse(m.rows));
         let mut run: Vec<Matrix> = Vec::new();
         for matrix in bucket {
-            if run.first().is_some_and(|tallest| tallest.rows > MAX_ROW_RATIO * matrix.rows) {
+            if run
+                .first()
+                .is_some_and(|tallest| tallest.rows > MAX_ROW_RATIO * matrix.rows)
+            {
                 runs.push(std::mem::take(&mut run));
             }
             run.push(matrix);
@@ -94,7 +105,10 @@ fn orthogonalise(run: &mut [Matrix]) -> Result<(), torch::Error> {
     }
     let x = torch::from_f32(&padded, &[run.len() as i64, rows as i64, columns as i64])?;
     let y = torch::no_grad(|| newton_schulz(&x, rows > columns)).during("orthogonalise")?;
-    for (matrix, place) in run.iter_mut().zip(torch::slice_f32(&y)?.chunks_exact(rows * columns)) {
+    for (matrix, place) in run
+        .iter_mut()
+        .zip(torch::slice_f32(&y)?.chunks_exact(rows * columns))
+    {
         matrix.update.copy_from_slice(&place[..matrix.rows * columns]);
     }
     Ok(())
@@ -122,9 +136,15 @@ mod tests {
     use super::*;
 
     fn matrix(rows: usize, columns: usize) -> Matrix {
-        let update =
-            (0..rows * columns).map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0).collect();
-        Matrix { slot: 0, rows, columns, update }
+        let update = (0..rows * columns)
+            .map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
+            .collect();
+        Matrix {
+            slot: 0,
+            rows,
+            columns,
+            update,
+        }
     }
 
     #[test]

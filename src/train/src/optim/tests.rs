@@ -4,27 +4,46 @@ use super::*;
 use crate::hyper::{Hyper, OptimizerChoice};
 use tch::{Kind, nn, nn::OptimizerConfig};
 
-const CONSTANT: Settings =
-    Settings { accumulate: 1, lr_factor: 1.0, bias_base: 0.0, bias_blend: 1.0, epoch_factor: 1.0, momentum: 0.9 };
+const CONSTANT: Settings = Settings {
+    accumulate: 1,
+    lr_factor: 1.0,
+    bias_base: 0.0,
+    bias_blend: 1.0,
+    epoch_factor: 1.0,
+    momentum: 0.9,
+};
 
 fn schedule(optimizer: OptimizerChoice) -> Schedule {
-    let hyper = Hyper { epochs: 1, batch: 64, optimizer, lr0: 0.01, momentum: 0.9, ..Hyper::default() };
+    let hyper = Hyper {
+        epochs: 1,
+        batch: 64,
+        optimizer,
+        lr0: 0.01,
+        momentum: 0.9,
+        ..Hyper::default()
+    };
     Schedule::new(&hyper, 64, 3)
 }
 
 fn filled(shape: &[i64], salt: i64) -> Tensor {
     let len: i64 = shape.iter().product();
-    let values: Vec<f32> = (0..len).map(|i| (((i + salt) * 7919) % 1009) as f32 / 504.5 - 1.0).collect();
+    let values: Vec<f32> = (0..len)
+        .map(|i| (((i + salt) * 7919) % 1009) as f32 / 504.5 - 1.0)
+        .collect();
     Tensor::from_slice(&values).view(shape)
 }
 
 /// A kernel, a norm scale and a bias, as the network names them.
 fn parameters() -> Vec<(String, Tensor)> {
-    [("model.0.conv.weight", vec![8, 3, 3, 3]), ("model.0.bn.weight", vec![8]), ("model.0.bn.bias", vec![8])]
-        .into_iter()
-        .enumerate()
-        .map(|(i, (name, shape))| (name.to_owned(), filled(&shape, i as i64).set_requires_grad(true)))
-        .collect()
+    [
+        ("model.0.conv.weight", vec![8, 3, 3, 3]),
+        ("model.0.bn.weight", vec![8]),
+        ("model.0.bn.bias", vec![8]),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(i, (name, shape))| (name.to_owned(), filled(&shape, i as i64).set_requires_grad(true)))
+    .collect()
 }
 
 fn give_gradients(parameters: &[(String, Tensor)], step: i64) {
@@ -54,7 +73,10 @@ fn assert_equals_libtorch<C: OptimizerConfig>(choice: OptimizerChoice, make: imp
         .collect();
     for step in 0..10 {
         give_gradients(&ours, step);
-        let copies: Vec<_> = peers.iter().map(|(p, _)| (String::new(), p.shallow_clone())).collect();
+        let copies: Vec<_> = peers
+            .iter()
+            .map(|(p, _)| (String::new(), p.shallow_clone()))
+            .collect();
         give_gradients(&copies, step);
         optimizer.step(&CONSTANT).unwrap();
         for (_, peer) in &mut peers {
@@ -74,12 +96,21 @@ fn share((name, tensor): &(String, Tensor)) -> (String, Tensor) {
 
 #[test]
 fn adamw_takes_the_steps_of_libtorch() {
-    assert_equals_libtorch(OptimizerChoice::AdamW, |wd| nn::AdamW { wd, beta1: 0.9, ..nn::AdamW::default() });
+    assert_equals_libtorch(OptimizerChoice::AdamW, |wd| nn::AdamW {
+        wd,
+        beta1: 0.9,
+        ..nn::AdamW::default()
+    });
 }
 
 #[test]
 fn sgd_takes_the_steps_of_libtorch() {
-    assert_equals_libtorch(OptimizerChoice::SGD, |wd| nn::Sgd { momentum: 0.9, dampening: 0.0, wd, nesterov: true });
+    assert_equals_libtorch(OptimizerChoice::SGD, |wd| nn::Sgd {
+        momentum: 0.9,
+        dampening: 0.0,
+        wd,
+        nesterov: true,
+    });
 }
 
 #[test]
@@ -115,13 +146,21 @@ fn gradients_that_are_not_finite_change_nothing() {
 
 #[test]
 fn restored_state_continues_to_the_bit() {
-    for choice in [OptimizerChoice::AdamW, OptimizerChoice::SGD, OptimizerChoice::MuSGD] {
+    for choice in [
+        OptimizerChoice::AdamW,
+        OptimizerChoice::SGD,
+        OptimizerChoice::MuSGD,
+    ] {
         let run = |interrupt: bool| {
             let p = parameters();
             let mut optimizer = Optimizer::new(&schedule(choice), p.iter().map(share).collect());
             for step in 0..6 {
                 if interrupt && step == 3 {
-                    let saved = optimizer.state().into_iter().map(|(n, v)| (n, v.to_vec())).collect();
+                    let saved = optimizer
+                        .state()
+                        .into_iter()
+                        .map(|(n, v)| (n, v.to_vec()))
+                        .collect();
                     let steps = optimizer.steps();
                     optimizer = Optimizer::new(&schedule(choice), p.iter().map(share).collect());
                     optimizer.restore(&saved, steps).unwrap();

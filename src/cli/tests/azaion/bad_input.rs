@@ -1,13 +1,22 @@
 //! What is wrong with the input is said clearly or counted, and what was there before stays as it was.
 
-mod common;
-
-use common::{azaion, contents, image, label, last_line, small_demo, yolo_folder};
+use crate::common::{azaion, contents, image, label, last_line, small_demo, yolo_folder};
 use predicates::str::contains;
 use std::{fs, path::Path, process::Stdio};
 
 fn demo_of(dataset: &Path, root: &Path) -> assert_cmd::Command {
-    let mut command = azaion(&["demo", "--epochs", "1", "--imgsz", "64", "--batch", "4", "--threads", "1", "--json"]);
+    let mut command = azaion(&[
+        "demo",
+        "--epochs",
+        "1",
+        "--imgsz",
+        "64",
+        "--batch",
+        "4",
+        "--threads",
+        "1",
+        "--json",
+    ]);
     command.arg("--root").arg(root).arg("--dataset").arg(dataset);
     command
 }
@@ -16,7 +25,10 @@ fn demo_of(dataset: &Path, root: &Path) -> assert_cmd::Command {
 fn a_folder_without_labels_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("images")).unwrap();
-    demo_of(folder.path(), &folder.path().join("demo")).assert().code(1).stderr(contains("no folder `labels`"));
+    demo_of(folder.path(), &folder.path().join("demo"))
+        .assert()
+        .code(1)
+        .stderr(contains("no folder `labels`"));
 }
 
 #[test]
@@ -39,11 +51,18 @@ fn bad_annotations_are_kept_apart_counted_and_named() {
     assert_eq!(json["quarantined"], 3, "1.2, class 80 and a text file: {json}");
     assert_eq!(json["refused"], 1, "the cut JPEG: {json}");
     let images = &json["images"];
-    let formed: u64 = ["train", "valid", "test"].iter().map(|s| images[s].as_u64().unwrap()).sum();
+    let formed: u64 = ["train", "valid", "test"]
+        .iter()
+        .map(|s| images[s].as_u64().unwrap())
+        .sum();
     assert_eq!(formed, 11, "{json}");
     assert!(root.join("data-corrupted/images/s05.jpg").is_file());
     assert!(root.join("data-corrupted/labels/s05.txt").is_file());
-    assert_eq!(fs::read_dir(root.join("quarantine")).unwrap().count(), 6, "a message and its reason for each");
+    assert_eq!(
+        fs::read_dir(root.join("quarantine")).unwrap().count(),
+        6,
+        "a message and its reason for each"
+    );
     let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
     for words in ["s01.txt", "s05"] {
         assert!(told.contains(words), "{words} is not named in:\n{told}");
@@ -53,7 +72,10 @@ fn bad_annotations_are_kept_apart_counted_and_named() {
 
 #[test]
 fn a_root_that_cannot_be_written_is_named() {
-    small_demo(Path::new("/proc/azaion-demo")).assert().code(1).stderr(contains("/proc/azaion-demo"));
+    small_demo(Path::new("/proc/azaion-demo"))
+        .assert()
+        .code(1)
+        .stderr(contains("/proc/azaion-demo"));
 }
 
 #[test]
@@ -61,7 +83,10 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
     let before = contents(folder.path());
-    small_demo(folder.path()).assert().code(1).stderr(contains("thesis.tex"));
+    small_demo(folder.path())
+        .assert()
+        .code(1)
+        .stderr(contains("thesis.tex"));
     assert_eq!(contents(folder.path()), before);
 }
 
@@ -71,7 +96,11 @@ fn a_demo_with_other_settings_is_refused_with_both_values() {
     let root = folder.path().join("demo");
     small_demo(&root).assert().success();
     let before = contents(&root);
-    small_demo(&root).args(["--seed", "1"]).assert().code(1).stderr(contains("--seed 0 (now 1)"));
+    small_demo(&root)
+        .args(["--seed", "1"])
+        .assert()
+        .code(1)
+        .stderr(contains("--seed 0 (now 1)"));
     assert_eq!(contents(&root), before);
 }
 
@@ -87,10 +116,16 @@ fn a_second_demo_in_the_same_root_is_told_who_is_at_work() {
         .unwrap();
     // The lock file is there as soon as the tree is open.
     while !root.join("annotations.part").exists() && !root.join("annotations.stream").exists() {
-        assert!(first.try_wait().unwrap().is_none(), "the first demo ended before the second began");
+        assert!(
+            first.try_wait().unwrap().is_none(),
+            "the first demo ended before the second began"
+        );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    small_demo(&root).assert().code(1).stderr(contains(first.id().to_string()));
+    small_demo(&root)
+        .assert()
+        .code(1)
+        .stderr(contains(first.id().to_string()));
     assert!(first.wait().unwrap().success(), "the first is not disturbed");
 }
 
@@ -108,12 +143,17 @@ fn a_full_disk_is_told_and_the_demo_goes_on_when_there_is_room() {
         status.is_ok_and(|s| s.success())
     };
     if !mount("size=1m") {
-        println!("skipped a_full_disk_is_told_and_the_demo_goes_on_when_there_is_room: mounting a tmpfs needs root");
+        println!(
+            "skipped a_full_disk_is_told_and_the_demo_goes_on_when_there_is_room: mounting a tmpfs needs root"
+        );
         return;
     }
     let unmount = Unmount(&disk);
     let root = disk.join("demo");
-    small_demo(&root).assert().code(1).stderr(contains("No space left on device"));
+    small_demo(&root)
+        .assert()
+        .code(1)
+        .stderr(contains("No space left on device"));
     assert!(mount("remount,size=400m"));
     small_demo(&root).assert().success();
     drop(unmount);
@@ -134,9 +174,16 @@ fn files_that_are_no_models_are_named() {
     let model = folder.path().join("model.pt");
     for bytes in [&b"not a model at all"[..], b"PK\x03\x04 cut short", b""] {
         fs::write(&model, bytes).unwrap();
-        azaion(&["detect", "x.jpg", "--model"]).arg(&model).assert().code(1).stderr(contains("model.pt"));
+        azaion(&["detect", "x.jpg", "--model"])
+            .arg(&model)
+            .assert()
+            .code(1)
+            .stderr(contains("model.pt"));
     }
-    azaion(&["detect", "x.jpg", "--model", "absent.pt"]).assert().code(1).stderr(contains("absent.pt"));
+    azaion(&["detect", "x.jpg", "--model", "absent.pt"])
+        .assert()
+        .code(1)
+        .stderr(contains("absent.pt"));
 }
 
 #[test]
@@ -160,9 +207,18 @@ fn an_image_that_cannot_be_used_does_not_keep_the_others_back() {
 
 #[test]
 fn bad_usage_is_exit_code_64() {
-    for arguments in [&["demo", "--epochs", "0"][..], &["detect"], &["frobnicate"], &["demo", "--model"]] {
+    for arguments in [
+        &["demo", "--epochs", "0"][..],
+        &["detect"],
+        &["frobnicate"],
+        &["demo", "--model"],
+    ] {
         azaion(arguments).assert().code(64);
     }
     let root = tempfile::tempdir().unwrap();
-    small_demo(&root.path().join("d")).args(["--model", "yolo11n"]).assert().code(1).stderr(contains("yolo26n"));
+    small_demo(&root.path().join("d"))
+        .args(["--model", "yolo11n"])
+        .assert()
+        .code(1)
+        .stderr(contains("yolo26n"));
 }

@@ -15,15 +15,30 @@ pub fn azaion(arguments: &[&str]) -> Command {
 
 /// A demo of drawn scenes that takes seconds.
 pub fn small_demo(root: &Path) -> Command {
-    let mut command = azaion(&["demo", "--scenes", "20", "--epochs", "3", "--imgsz", "64", "--batch", "4", "--threads", "1"]);
-    command.args(["--precision", "fp32", "--json", "--root"]).arg(root);
+    let mut command = azaion(&[
+        "demo",
+        "--scenes",
+        "20",
+        "--epochs",
+        "3",
+        "--imgsz",
+        "64",
+        "--batch",
+        "4",
+        "--threads",
+        "1",
+    ]);
+    command
+        .args(["--precision", "fp32", "--json", "--root"])
+        .arg(root);
     command
 }
 
 /// The JSON object on the last line of stdout.
 pub fn last_line(stdout: &[u8]) -> serde_json::Value {
     let text = String::from_utf8(stdout.to_vec()).unwrap();
-    serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|e| panic!("{e} in:\n{text}"))
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{e} in:\n{text}"))
 }
 
 /// A folder with `count` drawn scenes as images/ and labels/.
@@ -55,7 +70,11 @@ pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push((path.clone(), fs::read(path).unwrap())) }
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push((path.clone(), fs::read(path).unwrap()))
+            }
         }
     }
     files.sort();

@@ -1,0 +1,11 @@
+//! The program `azaion` as its users start it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod bad_input;
+mod common;
+mod demo;
