@@ -58,7 +58,7 @@ pub struct DemoArgs {
     #[arg(long, default_value = "yolo26n")]
     pub model: String,
     /// Passes over the training images.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub epochs: u32,
     /// Side of the network's input in pixels.
     #[arg(long, default_value_t = 256)]

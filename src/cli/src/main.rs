@@ -9,7 +9,7 @@ use service::shutdown::Shutdown;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
-/// libtorch frees and maps hundreds of megabytes a training step; this allocator keeps them mapped.
+/// For libtorch's tensors too; `.cargo/config.toml` makes it keep memory mapped between two training steps.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -219,7 +219,13 @@ fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
     };
     vec![
         Fact::new("Model", format!("yolo26{}", session.options.scale.letter())),
-        Fact::new("Parameters", session.detector.state().parameter_count()),
+        Fact::new(
+            "Parameters",
+            format!(
+                "{:.2} million",
+                session.detector.state().parameter_count() as f64 / 1e6
+            ),
+        ),
         Fact::new(
             "Start",
             session

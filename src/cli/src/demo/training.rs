@@ -132,7 +132,8 @@ impl Observer for Bar {
                     torch::Precision::Float32 => "32 bit",
                 };
                 self.task.note(&format!(
-                    "{images} images, {validation} to validate; {parameters} parameters, {:?}, {precision}, {} threads",
+                    "{images} images, {validation} to validate; {:.2} million parameters, {:?}, {precision}, {} threads",
+                    parameters as f64 / 1e6,
                     schedule.optimizer, execution.threads
                 ));
                 if let Some((epoch, batch)) = resumed {
