@@ -6,7 +6,7 @@
 //! detector's specification, section 6; what differs on purpose is listed in docs/ARCHITECTURE.md.
 
 pub mod checkpoint;
-mod ema;
+pub mod ema;
 mod error;
 pub mod hyper;
 mod model_file;
@@ -14,11 +14,14 @@ pub mod optim;
 mod run;
 mod run_report;
 pub mod schedule;
-mod step;
+mod session;
+mod start;
+pub mod step;
 mod validate;
 
 pub use error::Error;
 pub use hyper::{Hyper, OptimizerChoice, Precision};
 pub use run::{BEST, CHECKPOINT, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Summary, run};
+pub use start::parameters;
 pub use step::Execution;
 pub use validate::{Network, Validation, ValidationOptions, validate};

@@ -1,6 +1,6 @@
 //! From a finished run to its page: curves, tables and a sheet of validation images.
 
-use crate::{Error, Summary, run::Session, validate::Measured};
+use crate::{Error, Summary, session::Session, validate::Measured};
 use detector::{Detection, metrics::Truth};
 use report::{
     BoundingBox, ClassRow, Color, Confusion, Curve, Fact, LabelStats, Picture, Progress, RunReport, Scores,

@@ -104,24 +104,18 @@ impl Criteria {
         }
     }
 
-    /// Runs backward from both heads and returns the one-to-one branch's loss, the one that is logged.
-    pub fn backward(
+    /// The one-to-one branch's loss, the one that is logged, and the gradients of both branches' losses with respect to
+    /// the heads' outputs.
+    pub fn gradients(
         &self,
         heads: &Heads,
         grid: &Grid,
         targets: &Targets,
         weights: BranchWeights,
-    ) -> Result<BranchLoss, Error> {
-        let Heads { one2many, one2one } = heads;
-        let (_, many) = branch(&self.one2many, one2many, grid, targets, weights.one2many)?;
-        let (loss, one) = branch(&self.one2one, one2one, grid, targets, weights.one2one)?;
-        torch::backward(&[
-            (&one2many.boxes, &many.boxes),
-            (&one2many.scores, &many.scores),
-            (&one2one.boxes, &one.boxes),
-            (&one2one.scores, &one.scores),
-        ])?;
-        Ok(loss)
+    ) -> Result<(BranchLoss, Heads), Error> {
+        let (_, one2many) = branch(&self.one2many, &heads.one2many, grid, targets, weights.one2many)?;
+        let (loss, one2one) = branch(&self.one2one, &heads.one2one, grid, targets, weights.one2one)?;
+        Ok((loss, Heads { one2many, one2one }))
     }
 
     /// The one-to-one branch's loss alone.
@@ -151,7 +145,17 @@ fn branch(
     Ok((loss, gradients))
 }
 
-/// Forward and backward of one batch.
+/// Backward from both heads' outputs, each with its gradient.
+pub fn backward(heads: &Heads, gradients: &Heads) -> Result<(), torch::Error> {
+    torch::backward(&[
+        (&heads.one2many.boxes, &gradients.one2many.boxes),
+        (&heads.one2many.scores, &gradients.one2many.scores),
+        (&heads.one2one.boxes, &gradients.one2one.boxes),
+        (&heads.one2one.scores, &gradients.one2one.scores),
+    ])
+}
+
+/// Forward and backward of one batch; returns the loss that is logged.
 pub fn train_batch(
     detector: &Detector,
     criteria: &Criteria,
@@ -162,5 +166,7 @@ pub fn train_batch(
     let input = validate::images(batch)?;
     let heads = execution.run(|| detector.forward_train(&input))??;
     let grid = Grid::for_input(batch.width, batch.height)?;
-    criteria.backward(&heads, &grid, &targets(batch)?, weights)
+    let (loss, gradients) = criteria.gradients(&heads, &grid, &targets(batch)?, weights)?;
+    backward(&heads, &gradients)?;
+    Ok(loss)
 }

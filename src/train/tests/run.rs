@@ -1,0 +1,164 @@
+//! Runs that must not begin, or must not go on.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use detector::weights::Meta;
+use detector::{Config, Detector, Scale, weights::Model};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+use train::{Event, Hyper, Observer, Outcome, RunOptions, run};
+
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Observer for Told {
+    fn on(&mut self, event: Event<'_>) {
+        if let Event::Warning(text) = event {
+            self.0.push(text.to_owned());
+        }
+    }
+}
+
+/// Six images with a bright square each, four to train on and two to validate on, of `names`.
+fn dataset(folder: &Path, label: &str, names: &[&str]) -> PathBuf {
+    for (split, count) in [("train", 4_u8), ("valid", 2)] {
+        for sub in ["images", "labels"] {
+            fs::create_dir_all(folder.join(split).join(sub)).unwrap();
+        }
+        for index in 0..count {
+            let image = image::RgbImage::from_fn(64, 48, |x, y| {
+                image::Rgb(if x.abs_diff(32) < 12 && y.abs_diff(24) < 12 {
+                    [250, 200, index]
+                } else {
+                    [20, 30, 40]
+                })
+            });
+            image
+                .save(folder.join(split).join(format!("images/{index}.png")))
+                .unwrap();
+            fs::write(folder.join(split).join(format!("labels/{index}.txt")), label).unwrap();
+        }
+    }
+    let yaml = folder.join("data.yaml");
+    fs::write(
+        &yaml,
+        format!("train: train/images\nval: valid/images\nnames: {names:?}\n"),
+    )
+    .unwrap();
+    yaml
+}
+
+const SQUARE: &str = "0 0.5 0.5 0.375 0.5\n";
+
+fn options(folder: &Path, data: PathBuf) -> RunOptions {
+    RunOptions {
+        folder: folder.join("run"),
+        data,
+        scale: Scale::N,
+        base: None,
+        hyper: Hyper {
+            epochs: 1,
+            batch: 4,
+            imgsz: 32,
+            ..Hyper::default()
+        },
+        threads: NonZeroUsize::MIN,
+        workers: 0,
+        cache_bytes: 1 << 20,
+        stop: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+fn refused(options: &RunOptions) -> String {
+    run(options, &mut Told::default()).unwrap_err().to_string()
+}
+
+fn model(path: &Path, scale: Scale, names: &[&str]) {
+    let config = Config::new(scale, names.len()).unwrap();
+    let mut rng = dataset::rng::stream(0, dataset::rng::Purpose::Init, 0, 0);
+    let meta = Meta::new(config, names.iter().map(|n| (*n).to_owned()).collect(), Some(32)).unwrap();
+    let model = Model {
+        detector: Detector::new(config, &mut rng).unwrap(),
+        meta,
+    };
+    fs::write(path, model.to_pt_bytes().unwrap()).unwrap();
+}
+
+#[test]
+fn base_weights_of_another_scale_are_refused_with_both_scales() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.pt");
+    model(&base, Scale::S, &["square"]);
+    let mut options = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    options.base = Some(base);
+    let error = refused(&options);
+    assert!(error.contains("yolo26s") && error.contains("yolo26n"), "{error}");
+}
+
+#[test]
+fn base_weights_of_other_classes_keep_what_fits_and_say_what_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.pt");
+    model(&base, Scale::N, &["circle", "star"]);
+    let mut options = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    options.base = Some(base);
+    let mut told = Told::default();
+    assert!(matches!(run(&options, &mut told).unwrap(), Outcome::Finished(_)));
+    assert_eq!(told.0.len(), 1, "{:?}", told.0);
+    assert!(
+        told.0[0].starts_with("12 tensors") && told.0[0].contains("model.23.cv3.0.2.weight"),
+        "{:?}",
+        told.0
+    );
+}
+
+#[test]
+fn a_dataset_of_background_only_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused(&options(folder.path(), dataset(folder.path(), "", &["square"])));
+    assert!(error.contains("no training images with boxes"), "{error}");
+}
+
+#[test]
+fn a_folder_of_another_run_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    assert!(matches!(
+        run(&first, &mut Told::default()).unwrap(),
+        Outcome::Finished(_)
+    ));
+    let checkpoint = first.folder.join(train::CHECKPOINT);
+    let before = fs::read(&checkpoint).unwrap();
+
+    let mut other = first.clone();
+    other.hyper.lr0 = 0.5;
+    assert!(refused(&other).contains("another set of hyper-parameters"));
+    let other = RunOptions {
+        data: dataset(folder.path(), "0 0.5 0.5 0.2 0.2\n", &["square"]),
+        ..first.clone()
+    };
+    assert!(refused(&other).contains("another dataset"));
+    assert_eq!(fs::read(&checkpoint).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    assert!(matches!(
+        run(&options, &mut Told::default()).unwrap(),
+        Outcome::Finished(_)
+    ));
+    let checkpoint = options.folder.join(train::CHECKPOINT);
+    let whole = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
+    let error = refused(&options);
+    assert!(
+        error.contains("last.safetensors") && error.contains("damaged"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&checkpoint).unwrap().len(), whole.len() / 2);
+}
