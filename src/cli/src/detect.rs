@@ -164,11 +164,12 @@ fn one(finder: &mut Finder, path: &Path, args: &DetectArgs) -> Result<Vec<serde_
     let image = decode::decode(&bytes)?;
     let found = finder.find(&image)?;
     if !args.json {
-        println!(
-            "{}: {}",
-            path.display(),
-            if found.is_empty() { "nothing found" } else { "" }
-        );
+        let count = if found.is_empty() {
+            "nothing found".to_owned()
+        } else {
+            format!("{} found", found.len())
+        };
+        println!("{}: {count}", path.display());
         for d in &found {
             let [x1, y1, x2, y2] = d.xyxy;
             println!(

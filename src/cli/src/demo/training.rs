@@ -9,7 +9,10 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use detector::Scale;
 use service::shutdown::Shutdown;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Summary};
 
 /// Memory for decoded images.
@@ -42,10 +45,7 @@ pub fn train(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<
         cache_bytes: CACHE_BYTES,
         stop: shutdown.flag(),
     };
-    let mut bar = Bar {
-        task: Task::new("training", 0),
-        epochs: args.epochs,
-    };
+    let mut bar = Bar::new(args.epochs);
     let outcome = train::run(&options, &mut bar)?;
     match outcome {
         Outcome::Stopped { epoch, batch } => {
@@ -113,6 +113,29 @@ fn put_in_service(root: &Path, run: &Path) -> Result<()> {
 struct Bar {
     task: Task,
     epochs: u32,
+    batches_per_epoch: u64,
+    /// When and at which batch of the run this process began.
+    begun: (Instant, u64),
+}
+
+impl Bar {
+    fn new(epochs: u32) -> Self {
+        Self {
+            task: Task::new("training", 0),
+            epochs,
+            batches_per_epoch: 0,
+            begun: (Instant::now(), 0),
+        }
+    }
+
+    /// Time left by the pace so far, validation included.
+    fn left(&self, epoch: u32, batch: u64) -> String {
+        let done = u64::from(epoch - 1) * self.batches_per_epoch + batch;
+        let all = u64::from(self.epochs) * self.batches_per_epoch;
+        let pace = self.begun.0.elapsed().as_secs_f64() / done.saturating_sub(self.begun.1).max(1) as f64;
+        let seconds = (pace * all.saturating_sub(done) as f64) as u64;
+        format!("{}:{:02} left", seconds / 60, seconds % 60)
+    }
 }
 
 impl Observer for Bar {
@@ -127,6 +150,11 @@ impl Observer for Bar {
                 resumed,
             } => {
                 self.task.restart(schedule.batches_per_epoch);
+                self.batches_per_epoch = schedule.batches_per_epoch;
+                let done = resumed.map_or(0, |(epoch, batch)| {
+                    u64::from(epoch) * schedule.batches_per_epoch + batch
+                });
+                self.begun = (Instant::now(), done);
                 let precision = match execution.precision {
                     torch::Precision::BFloat16 => "bf16",
                     torch::Precision::Float32 => "32 bit",
@@ -147,8 +175,9 @@ impl Observer for Bar {
                 loss: [boxes, classes, distances],
             } => self.task.at(batch, || {
                 format!(
-                    "epoch {epoch}/{}  box {boxes:.3}  cls {classes:.3}  l1 {distances:.3}",
-                    self.epochs
+                    "epoch {epoch}/{}, {}  box {boxes:.3}  cls {classes:.3}  l1 {distances:.3}",
+                    self.epochs,
+                    self.left(epoch, batch)
                 )
             }),
             Event::Epoch { row, best } => self.task.note(&format!(
