@@ -8,6 +8,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::tree::BUILD_VERSION;
 use super::{Recipe, SetupError};
@@ -86,7 +87,9 @@ pub fn point(link: &Path, tree: &Path) -> Result<Pointed, SetupError> {
         }
         Err(e) => return Err(SetupError::io("read", link)(e)),
     };
-    let aside = link.with_extension(format!("{}.partial", std::process::id()));
+    // A name of this call alone: two set-ups may point the link at once, also from threads of one process.
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let aside = link.with_extension(format!("{}-{call}.partial", std::process::id()));
     // Left by a killed set-up that had our process id.
     let _ = fs::remove_file(&aside);
     symlink(tree, &aside).map_err(SetupError::io("create", &aside))?;
@@ -94,9 +97,30 @@ pub fn point(link: &Path, tree: &Path) -> Result<Pointed, SetupError> {
     Ok(before.map_or(Pointed::Made, Pointed::Instead))
 }
 
+/// Calls of [`point`] in this process.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_point_the_link_at_once_all_succeed() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join(".libtorch");
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (link, dir) = (&link, dir.path());
+                scope.spawn(move || {
+                    for turn in 0..50 {
+                        point(link, &dir.join(format!("tree-{}", (thread + turn) % 3))).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 
     fn libtorch(version: Option<&str>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
