@@ -2,12 +2,17 @@
 //!
 //! - [`libtorch`] brings the one build of libtorch that every crate links (DESIGN: one build of it everywhere);
 //! - [`checks`] runs the numbered steps of `cargo xtask test` and `cargo xtask lint`;
+//! - [`bench`] measures ours and the reference package side by side;
+//! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
 //!
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
 
+pub mod bench;
 pub mod checks;
 pub mod digest;
 pub mod libtorch;
+pub mod parity;
 pub mod progress;
+pub mod reference;
 pub mod workspace;

@@ -1,5 +1,5 @@
-//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint), 64 bad usage, 75 the
-//! network did not answer, try again.
+//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity), 64 bad usage,
+//! 75 the network did not answer, try again.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use xtask::bench;
 use xtask::checks::{self, Context};
 use xtask::libtorch::link::{self, Version};
 use xtask::libtorch::setup::{How, Wheels};
 use xtask::libtorch::{Recipe, Setup, SetupError, tools};
+use xtask::parity;
+use xtask::reference::ReferenceError;
 use xtask::workspace::{Workspace, cache_dir, process_env};
 
 const FAILED: u8 = 1;
@@ -48,6 +51,16 @@ enum Verb {
         /// Run only tests whose name contains one of these
         filters: Vec<String>,
     },
+    /// Measure ours and the reference package side by side (REFERENCE_PYTHON, or the interpreter in the cache)
+    Bench {
+        /// What to measure
+        name: bench::Name,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare every computation with the reference package; exit code 2 if a bound is broken
+    Parity(parity::Options),
     /// Check format and lints; exit code 2 if they find something
     Lint,
     /// Format every crate
@@ -96,7 +109,10 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         let temporary = error
             .downcast_ref::<SetupError>()
-            .is_some_and(SetupError::is_temporary);
+            .is_some_and(SetupError::is_temporary)
+            || error
+                .downcast_ref::<ReferenceError>()
+                .is_some_and(ReferenceError::is_temporary);
         ExitCode::from(if temporary { TRY_AGAIN } else { FAILED })
     })
 }
@@ -135,6 +151,21 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             let report = checked(&workspace, &plan, filters)?;
             println!("{}", report.counts);
             Ok(exit(report.is_ok(), FAILED))
+        }
+        Verb::Bench { name, json } => {
+            setup(&workspace, Wheels::Fetch)?;
+            let report = bench::run(name, &workspace, &process_env)?;
+            if json {
+                println!("{:#}", report.json());
+            } else {
+                println!("{report}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Parity(options) => {
+            setup(&workspace, Wheels::Fetch)?;
+            let holds = parity::run(&options, &workspace, &process_env)?;
+            Ok(exit(holds, FOUND_PROBLEMS))
         }
         Verb::Lint => {
             let report = checked(&workspace, &checks::lint_plan(), Vec::new())?;

@@ -77,7 +77,7 @@ fn bad_usage_is_64_and_help_is_0() {
     }
     let help = clone.run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for verb in ["setup", "demo", "test", "lint", "fmt"] {
+    for verb in ["setup", "demo", "test", "bench", "parity", "lint", "fmt"] {
         assert!(text(&help.stdout).contains(verb), "{verb}");
     }
 }

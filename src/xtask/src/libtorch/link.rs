@@ -119,7 +119,11 @@ mod tests {
             }
         });
         assert!(link.is_symlink());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     fn libtorch(version: Option<&str>) -> tempfile::TempDir {

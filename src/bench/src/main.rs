@@ -1,0 +1,149 @@
+//! Our side of the benchmarks that `cargo xtask bench` runs: a long-lived process that measures when asked.
+//!
+//! It prints one JSON line about itself, then answers every line `CASE COUNT` on standard input with one JSON line
+//! `{"seconds": [...], "images": N, "parts": [...]}`: seconds of each repetition, images in each, and, where a case is
+//! measured in parts, a list of (name, seconds) for each. The peers (tests/reference/bench_*.py) talk the same way, so
+//! that both take turns on a machine whose speed changes by the minute.
+
+mod infer;
+mod loader;
+mod scenes;
+mod step;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
+
+/// As in `azaion`: for libtorch's tensors too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Measures our side of a benchmark.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Training steps: cases 320 and 640, and the same with `-parts`
+    Step(Threads),
+    /// Inference: cases `fp32-B` and `bf16-B`, B images a batch
+    Infer(Threads),
+    /// Loading: cases `first` and `warm`, on one thread
+    Loader {
+        /// The dataset's folder, as `scenes` made it
+        folder: PathBuf,
+    },
+    /// Makes the dataset that the loaders load
+    Scenes {
+        /// A new folder
+        folder: PathBuf,
+    },
+}
+
+/// How much of the machine is used.
+#[derive(clap::Args)]
+struct Threads {
+    /// Use one thread fewer than there are cores
+    #[arg(long)]
+    spare_core: bool,
+}
+
+impl Threads {
+    fn count(&self) -> NonZeroUsize {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(cores.get() - usize::from(self.spare_core)).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// Something that can be measured again and again.
+trait Measure {
+    /// What a reader of the numbers should know.
+    fn facts(&self) -> Value;
+    /// Seconds of one repetition of a case by name, with whatever else was seen.
+    fn once(&mut self, case: &str) -> Result<Sample>;
+    /// Images in a repetition of a case.
+    fn images(&self, case: &str) -> Result<usize>;
+}
+
+/// One repetition.
+#[derive(Default)]
+struct Sample {
+    seconds: f64,
+    /// Seconds of the parts it was cut into.
+    parts: Vec<(&'static str, f64)>,
+}
+
+impl Sample {
+    /// Runs `body` and takes its time.
+    fn of(body: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let start = Instant::now();
+        body()?;
+        Ok(Self {
+            seconds: start.elapsed().as_secs_f64(),
+            parts: Vec::new(),
+        })
+    }
+
+    /// Runs `body` as the part `name` of this repetition.
+    fn part<T>(&mut self, name: &'static str, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        let value = body()?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.seconds += seconds;
+        self.parts.push((name, seconds));
+        Ok(value)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> Result<()> {
+    match what {
+        What::Step(threads) => serve(&mut step::Step::new(threads.count())?),
+        What::Infer(threads) => serve(&mut infer::Infer::new(threads.count())?),
+        What::Loader { folder } => serve(&mut loader::OneThread::new(&folder)?),
+        What::Scenes { folder } => scenes::write(&folder),
+    }
+}
+
+/// Answers requests until standard input ends.
+fn serve(bench: &mut impl Measure) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut answer = |value: &Value| -> Result<()> {
+        writeln!(out, "{value}")?;
+        Ok(out.flush()?)
+    };
+    answer(&bench.facts())?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (case, count) = line.split_once(' ').context("a request is `CASE COUNT`")?;
+        let count: usize = count.parse().context("a request is `CASE COUNT`")?;
+        let samples: Vec<Sample> = (0..count).map(|_| bench.once(case)).collect::<Result<_>>()?;
+        let seconds: Vec<f64> = samples.iter().map(|sample| sample.seconds).collect();
+        let parts: Vec<Value> = samples
+            .iter()
+            .filter(|sample| !sample.parts.is_empty())
+            .map(|sample| json!(sample.parts))
+            .collect();
+        answer(&json!({ "seconds": seconds, "images": bench.images(case)?, "parts": parts }))?;
+    }
+    Ok(())
+}

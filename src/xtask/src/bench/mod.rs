@@ -1,0 +1,158 @@
+//! `cargo xtask bench NAME`: ours and the reference package side by side in one run.
+//!
+//! Every contender is a process that stays alive and measures when asked (src/bench, tests/reference/bench_*.py). They
+//! take turns, round after round, in an order that reverses each time: a shared machine changes its speed by the minute,
+//! and both sides of a ratio should feel it alike. A ratio is the median of the rounds' ratios, a rate the median of all
+//! repetitions. The first turn of every contender warms it up and is not counted.
+
+mod contender;
+mod plan;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::reference;
+use crate::workspace::{Env, Workspace};
+use contender::Contender;
+pub use plan::Name;
+use plan::{Plan, Turn};
+use report::Measured;
+pub use report::Report;
+
+/// A set ends before its last round when it has taken this long on a slow or busy machine,
+const PATIENCE: Duration = Duration::from_secs(75);
+/// but not before it has so many rounds that a median means something.
+const MIN_ROUNDS: usize = 3;
+
+/// Builds our side, runs one benchmark, and keeps its numbers in `target/bench/NAME.json`.
+///
+/// # Errors
+/// Our side does not build or run, or there is no interpreter with the reference package. A peer that cannot run is a
+/// line in the report.
+pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
+    let plan = Plan::of(name);
+    let python = reference::interpreter(env)?;
+    let ours = build(workspace)?;
+    let scratch = tempfile::tempdir().context("cannot make a folder for the peers' files")?;
+    let scenes = scratch.path().join("scenes");
+    if plan.needs_scenes {
+        let made = Command::new(&ours).arg("scenes").arg(&scenes).status()?;
+        if !made.success() {
+            bail!("bench scenes ended with {made}");
+        }
+    }
+    let place = Place {
+        ours: &ours,
+        python: &python,
+        scripts: &workspace.root().join("tests/reference"),
+        scratch: scratch.path(),
+        scenes: &scenes,
+    };
+    let measured = measure(&plan, &place)?;
+    let report = Report::new(name, &plan, &measured);
+    let folder = workspace.root().join("target/bench");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{}.json", name.as_str()));
+    std::fs::write(&file, format!("{:#}\n", report.json()))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    eprintln!("numbers: {}", file.display());
+    Ok(report)
+}
+
+/// Where contenders find what they need.
+struct Place<'a> {
+    ours: &'a Path,
+    python: &'a Path,
+    scripts: &'a Path,
+    scratch: &'a Path,
+    scenes: &'a Path,
+}
+
+/// All rounds of all cases.
+fn measure(plan: &Plan, place: &Place<'_>) -> anyhow::Result<Measured> {
+    let mut measured = Measured::default();
+    let mut contenders = Vec::new();
+    for spec in &plan.contenders {
+        eprintln!("starting {}", spec.label);
+        match Contender::start(spec, place) {
+            Ok(started) => {
+                measured
+                    .facts
+                    .push((spec.label.to_owned(), started.facts.clone()));
+                contenders.push((spec.label, started));
+            }
+            Err(error) if spec.is_peer() => measured.skipped.push((spec.label, format!("{error:#}"))),
+            Err(error) => return Err(error),
+        }
+    }
+    for set in &plan.sets {
+        let mut turns: Vec<&Turn> = set.turns.iter().collect();
+        let start = Instant::now();
+        eprint!("{}: ", set.label);
+        for round in 0..=set.rounds {
+            if round > MIN_ROUNDS && start.elapsed() > PATIENCE {
+                break;
+            }
+            eprint!(".");
+            for turn in &turns {
+                let Some((_, contender)) = contenders.iter_mut().find(|(label, _)| *label == turn.contender)
+                else {
+                    continue;
+                };
+                let answer = contender.ask(&turn.case, turn.count)?;
+                if round > 0 {
+                    measured.add(turn, round, answer);
+                }
+            }
+            turns.reverse();
+        }
+        eprintln!();
+    }
+    Ok(measured)
+}
+
+/// Builds our side with optimisation and gives the program's path.
+fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let output = workspace
+        .cargo()
+        .args(["build", "--release", "--package", "bench"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "cargo build --release --package bench ended with {}",
+            output.status
+        );
+    }
+    executable(&String::from_utf8_lossy(&output.stdout)).context("cargo named no program of package bench")
+}
+
+/// The program that cargo's JSON messages name last.
+fn executable(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_the_one_that_cargo_names() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/bench\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/bench")));
+        assert_eq!(executable("not json"), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! What each benchmark measures: who, which cases, how often, and what is compared with what.
+
+use clap::ValueEnum;
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// One whole training step of yolo26n, batch 8
+    Step,
+    /// The training loader with mosaic at 640 px, on one core
+    Loader,
+    /// The folded yolo26n on 640 x 640 px
+    Infer,
+}
+
+impl Name {
+    /// As on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Loader => "loader",
+            Self::Infer => "infer",
+        }
+    }
+}
+
+/// One side of a benchmark.
+pub(super) struct Spec {
+    pub label: &'static str,
+    pub program: Program,
+}
+
+/// What runs it.
+pub(super) enum Program {
+    /// `bench` with these arguments; `scenes` says whether the scenes' folder follows.
+    Ours {
+        arguments: &'static [&'static str],
+        scenes: bool,
+    },
+    /// A script of tests/reference with these arguments, then a folder: the scenes, or an empty one of its own.
+    Peer {
+        script: &'static str,
+        how: Option<&'static str>,
+        scenes: bool,
+    },
+}
+
+impl Spec {
+    pub fn is_peer(&self) -> bool {
+        matches!(self.program, Program::Peer { .. })
+    }
+}
+
+/// What one contender does in a round.
+pub(super) struct Turn {
+    pub contender: &'static str,
+    pub case: String,
+    pub count: usize,
+}
+
+/// Turns that alternate.
+pub(super) struct Set {
+    pub label: String,
+    pub rounds: usize,
+    pub turns: Vec<Turn>,
+}
+
+/// A line of the table: the same work by both.
+pub(super) struct Comparison {
+    pub label: String,
+    pub ours: (&'static str, String),
+    pub peer: (&'static str, String),
+}
+
+/// A benchmark.
+pub(super) struct Plan {
+    pub title: &'static str,
+    pub needs_scenes: bool,
+    pub contenders: Vec<Spec>,
+    pub sets: Vec<Set>,
+    pub comparisons: Vec<Comparison>,
+    /// Cases whose parts are shown as shares.
+    pub shares: Vec<(&'static str, String)>,
+}
+
+const OURS: &str = "azaion";
+/// With one thread fewer than there are cores, as the peer is shipped.
+const SPARING: &str = "azaion, a core spare";
+const SHIPPED: &str = "peer as shipped";
+const BEST: &str = "peer at its best";
+const PEER: &str = "peer";
+const ONNX: &str = "onnxruntime fp32";
+
+impl Plan {
+    pub fn of(name: Name) -> Self {
+        match name {
+            Name::Step => step(),
+            Name::Loader => loader(),
+            Name::Infer => infer(),
+        }
+    }
+}
+
+fn ours(label: &'static str, arguments: &'static [&'static str], scenes: bool) -> Spec {
+    Spec {
+        label,
+        program: Program::Ours { arguments, scenes },
+    }
+}
+
+fn peer(label: &'static str, script: &'static str, how: Option<&'static str>) -> Spec {
+    Spec {
+        label,
+        program: Program::Peer {
+            script,
+            how,
+            scenes: how.is_none(),
+        },
+    }
+}
+
+fn turn(contender: &'static str, case: &str, count: usize) -> Turn {
+    Turn {
+        contender,
+        case: case.to_owned(),
+        count,
+    }
+}
+
+fn compare(label: &str, our_case: &str, peer: &'static str, peer_case: &str) -> Comparison {
+    Comparison {
+        label: label.to_owned(),
+        ours: (OURS, our_case.to_owned()),
+        peer: (peer, peer_case.to_owned()),
+    }
+}
+
+/// The same with both sides leaving a core alone.
+fn compare_sparing(label: &str, our_case: &str, peer_case: &str) -> Comparison {
+    Comparison {
+        ours: (SPARING, our_case.to_owned()),
+        ..compare(&format!("{label}, a core spare"), our_case, SHIPPED, peer_case)
+    }
+}
+
+fn step() -> Plan {
+    let set = |side: &str, rounds, count| Set {
+        label: format!("{side} px"),
+        rounds,
+        turns: vec![
+            turn(OURS, side, count),
+            turn(SHIPPED, side, count),
+            turn(BEST, side, count),
+            turn(SPARING, side, count),
+            turn(SPARING, &format!("{side}-parts"), count),
+        ],
+    };
+    Plan {
+        title: "one training step, yolo26n, 3 classes, batch 8, MuSGD",
+        needs_scenes: false,
+        contenders: vec![
+            ours(OURS, &["step"], false),
+            ours(SPARING, &["step", "--spare-core"], false),
+            peer(SHIPPED, "bench_step.py", Some("shipped")),
+            peer(BEST, "bench_step.py", Some("best")),
+        ],
+        sets: vec![set("320", 7, 3), set("640", 7, 1)],
+        comparisons: vec![
+            compare("320 px", "320", SHIPPED, "320"),
+            compare_sparing("320 px", "320", "320"),
+            compare("320 px", "320", BEST, "320"),
+            compare("640 px", "640", SHIPPED, "640"),
+            compare_sparing("640 px", "640", "640"),
+            compare("640 px", "640", BEST, "640"),
+        ],
+        shares: vec![
+            (SPARING, "320-parts".to_owned()),
+            (SPARING, "640-parts".to_owned()),
+        ],
+    }
+}
+
+fn infer() -> Plan {
+    let set = |batch: &str, rounds, count| Set {
+        label: format!("batch {batch}"),
+        rounds,
+        turns: vec![
+            turn(OURS, &format!("fp32-{batch}"), count),
+            turn(SPARING, &format!("fp32-{batch}"), count),
+            turn(SHIPPED, batch, count),
+            turn(OURS, &format!("bf16-{batch}"), count),
+            turn(BEST, batch, count),
+            turn(ONNX, batch, count),
+        ],
+    };
+    let lines = |batch: &str| {
+        let (exact, fast) = (format!("fp32-{batch}"), format!("bf16-{batch}"));
+        [
+            compare(&format!("batch {batch}, fp32"), &exact, SHIPPED, batch),
+            compare_sparing(&format!("batch {batch}, fp32"), &exact, batch),
+            compare(&format!("batch {batch}, fp32"), &exact, ONNX, batch),
+            compare(&format!("batch {batch}, bf16"), &fast, BEST, batch),
+        ]
+    };
+    Plan {
+        title: "inference, yolo26n folded, 3 classes, 640 x 640 px, pixels to boxes",
+        needs_scenes: false,
+        contenders: vec![
+            ours(OURS, &["infer"], false),
+            ours(SPARING, &["infer", "--spare-core"], false),
+            peer(SHIPPED, "bench_infer.py", Some("shipped")),
+            peer(BEST, "bench_infer.py", Some("best")),
+            peer(ONNX, "bench_infer.py", Some("onnxruntime")),
+        ],
+        sets: vec![set("1", 9, 5), set("8", 9, 1)],
+        comparisons: lines("1").into_iter().chain(lines("8")).collect(),
+        shares: Vec::new(),
+    }
+}
+
+fn loader() -> Plan {
+    let set = |case: &str, label: &str, count| Set {
+        label: label.to_owned(),
+        rounds: 9,
+        turns: vec![turn(OURS, case, count), turn(PEER, case, count)],
+    };
+    Plan {
+        title: "training loader on one core (processor time), 1280 x 720 JPEGs to 640 px, mosaic + affine + HSV + flip, batch 8",
+        needs_scenes: true,
+        contenders: vec![ours(OURS, &["loader"], true), peer(PEER, "bench_loader.py", None)],
+        sets: vec![set("first", "decoding", 1), set("warm", "from memory", 2)],
+        comparisons: vec![
+            compare("decoding (first epoch)", "first", PEER, "first"),
+            compare("from memory (cache=ram)", "warm", PEER, "warm"),
+        ],
+        shares: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_compared_is_measured_in_the_same_set_by_a_contender_of_the_plan() {
+        for name in [Name::Step, Name::Loader, Name::Infer] {
+            let plan = Plan::of(name);
+            for Comparison { label, ours, peer } in &plan.comparisons {
+                let has = |set: &Set, side: &(&str, String)| {
+                    set.turns
+                        .iter()
+                        .any(|turn| (turn.contender, &turn.case) == (side.0, &side.1))
+                };
+                assert!(
+                    plan.sets.iter().any(|set| has(set, ours) && has(set, peer)),
+                    "{label}"
+                );
+                for (contender, _) in [ours, peer] {
+                    assert!(plan.contenders.iter().any(|spec| spec.label == *contender));
+                }
+            }
+        }
+    }
+}
