@@ -3,6 +3,8 @@
 `ap_per_class` (ultralytics 8.4.190) is called as a black box with random true-positive tables, confidences and classes.
 
     YOLO_OFFLINE=true python tests/reference/metrics_cases.py src/detector/tests/fixtures/metrics.safetensors
+
+A second argument is another seed than the fixture's (`cargo xtask parity`).
 """
 
 import sys
@@ -10,6 +12,8 @@ import sys
 import numpy as np
 from safetensors.numpy import save_file
 from ultralytics.utils.metrics import ap_per_class
+
+sys.tracebacklimit = 0  # A traceback would quote the package's source.
 
 
 def case(rng, predictions, truths, predicted_classes, true_classes, quality):
@@ -20,8 +24,8 @@ def case(rng, predictions, truths, predicted_classes, true_classes, quality):
     return tp, conf, rng.choice(predicted_classes, predictions), rng.choice(true_classes, truths)
 
 
-def main(path):
-    rng = np.random.default_rng(26)
+def main(path, seed=26):
+    rng = np.random.default_rng(seed)
     cases = {
         # Class 4 is never true, class 5 is never predicted, class 6 is neither.
         "random": case(rng, 300, 150, [0, 1, 2, 4], [0, 1, 2, 5, 7], 0.9),
@@ -45,4 +49,4 @@ def main(path):
     save_file(out, path)
 
 
-main(sys.argv[1])
+main(sys.argv[1], *map(int, sys.argv[2:]))
