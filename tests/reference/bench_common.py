@@ -9,6 +9,8 @@ import os
 import sys
 import time
 
+sys.tracebacklimit = 0  # A traceback would quote the package's source.
+
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_VERBOSE", "false")
 _ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
