@@ -10,11 +10,12 @@ use crate::libtorch::{SetupError, tools};
 use crate::workspace::{Env, WorkspaceError, cache_dir};
 
 /// What has to be installed, as pip and `importlib.metadata` name it. OpenCV because its versions round differently.
-const PACKAGES: [(&str, &str); 5] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("ultralytics", "8.4.190"),
     ("torch", "2.13.0"),
     ("opencv-python", "5.0.0.93"),
     ("safetensors", ""),
+    ("onnx", ""),
     ("onnxruntime", ""),
 ];
 /// Written last: an environment without it was not finished.
@@ -187,13 +188,13 @@ mod tests {
 
     #[test]
     fn a_named_interpreter_with_the_right_versions_is_taken() {
-        let (_dir, found) = python("printf '8.4.190\\n2.13.0+cu130\\n5.0.0.93\\n0.6\\n1.2\\n'");
+        let (_dir, found) = python("printf '8.4.190\\n2.13.0+cu130\\n5.0.0.93\\n0.6\\n1.22\\n1.30\\n'");
         assert!(found.unwrap().ends_with("python"));
     }
 
     #[test]
     fn another_version_is_named_with_the_one_that_is_needed() {
-        let (_dir, found) = python("printf '8.4.190\\n2.12.1\\n5.0.0.93\\n0.6\\n1.2\\n'");
+        let (_dir, found) = python("printf '8.4.190\\n2.12.1\\n5.0.0.93\\n0.6\\n1.22\\n1.30\\n'");
         let text = found.unwrap_err().to_string();
         assert!(text.contains("torch 2.12.1, 2.13.0 is needed"), "{text}");
     }
