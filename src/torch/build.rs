@@ -18,7 +18,7 @@ fn main() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=shim/shim.cpp");
+    println!("cargo::rerun-if-changed=shim");
 
     let include = include_dir(Path::new(&libraries))?;
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
@@ -32,14 +32,33 @@ fn main() -> Result<(), String> {
         .opt_level(2)
         // libtorch's headers warn by the hundred.
         .warnings(false)
-        .file("shim/shim.cpp")
+        .files(["shim/shim.cpp", "shim/norm.cpp"])
         .try_compile("azaion_torch_shim")
         .map_err(|error| {
             format!(
                 "the C++ shim does not compile against {}: {error}",
                 include.display()
             )
-        })
+        })?;
+    compile_kernels()
+}
+
+/// The shim's own loops, which become vector code only if they need not stop at what is not a number.
+fn compile_kernels() -> Result<(), String> {
+    let mut build = cc::Build::new();
+    if env::var("CARGO_CFG_TARGET_FEATURE").is_ok_and(|features| features.split(',').any(|f| f == "avx2")) {
+        build.flag("-march=x86-64-v3").flag("-mprefer-vector-width=512");
+    }
+    build
+        .cpp(true)
+        .pic(true)
+        .std("c++20")
+        .opt_level(3)
+        .flag("-fno-trapping-math")
+        .flag("-fno-math-errno")
+        .file("shim/norm_kernels.cpp")
+        .try_compile("azaion_norm_kernels")
+        .map_err(|error| format!("the C++ loops do not compile: {error}"))
 }
 
 /// `include` beside `lib`, unless the environment says otherwise, as torch-sys has it.

@@ -1,15 +1,10 @@
 // What tch does not offer, over the same torch::Tensor objects: memory formats, autocast on a CPU, backward from given
 // gradients, views of float storage, deterministic kernels, CPU capabilities.
-//
-// Contract of every function that returns char*: null means done; anything else is the text of the error, from malloc,
-// for the caller to release with azt_release. No C++ exception leaves this file.
+
+#include "error.h"
 
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
-#include <exception>
-#include <limits>
-#include <new>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -21,31 +16,7 @@
 
 namespace {
 
-// strdup, but never null: a null would read as success.
-char *text(const char *what) {
-  char *copy = strdup(what && *what ? what : "an exception without a text");
-  if (copy == nullptr) {
-    std::abort();
-  }
-  return copy;
-}
-
-template <typename Body> char *guarded(Body &&body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::OutOfMemoryError &error) {
-    return text(error.what_without_backtrace());
-  } catch (const c10::Error &error) {
-    return text(error.what_without_backtrace());
-  } catch (const std::bad_alloc &) {
-    return text("std::bad_alloc: out of memory");
-  } catch (const std::exception &error) {
-    return text(error.what());
-  } catch (...) {
-    return text("an exception that is no std::exception");
-  }
-}
+using azaion::guarded;
 
 at::MemoryFormat memory_format(int channels_last) {
   return channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
@@ -170,6 +141,18 @@ char *azt_threads(int *intra, int *inter) {
   return guarded([&] {
     *intra = at::get_num_threads();
     *inter = at::get_num_interop_threads();
+  });
+}
+
+// Runs body(data, 0) ... body(data, count - 1) on libtorch's own threads. What an operation inside does is not split
+// further. The body must not throw.
+char *azt_parallel(int64_t count, void (*body)(void *, int64_t), void *data) {
+  return guarded([&] {
+    at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        body(data, i);
+      }
+    });
   });
 }
 

@@ -5,7 +5,7 @@
 )]
 
 use crate::Error;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use torch_sys::C_tensor;
 
 /// `azt_autocast` of the shim.
@@ -40,6 +40,17 @@ unsafe extern "C" {
         gradients: *const *const C_tensor,
         count: usize,
     ) -> *mut c_char;
+    pub(crate) fn azt_batch_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        running_mean: *const C_tensor,
+        running_variance: *const C_tensor,
+        momentum: f64,
+        eps: f64,
+        silu: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn azt_gradient(tensor: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn azt_clear_gradient(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn azt_f32_view(
@@ -53,6 +64,11 @@ unsafe extern "C" {
     pub(crate) fn azt_set_threads(threads: c_int) -> *mut c_char;
     pub(crate) fn azt_set_interop_threads(threads: c_int) -> *mut c_char;
     pub(crate) fn azt_threads(intra: *mut c_int, inter: *mut c_int) -> *mut c_char;
+    pub(crate) fn azt_parallel(
+        count: i64,
+        body: extern "C" fn(*mut c_void, i64),
+        data: *mut c_void,
+    ) -> *mut c_char;
     pub(crate) fn azt_set_deterministic(on: c_int) -> *mut c_char;
     pub(crate) fn azt_has_bf16(out: *mut c_int) -> *mut c_char;
 }

@@ -1,5 +1,5 @@
 //! A thin layer over tch: what it lacks (memory formats, autocast on a CPU, backward from given gradients, views of
-//! float storage, thread and determinism switches), behind safe functions that return errors instead of panicking.
+//! float storage, thread and determinism switches, a fused normalisation), behind safe functions that return errors instead of panicking.
 //!
 //! This is the one room with `unsafe` and foreign code. The C++ shim (`shim/shim.cpp`) works on the same
 //! `torch::Tensor` objects that tch holds and lets no exception out; libtorch's own documentation is the source of what
@@ -12,6 +12,8 @@ mod error;
 mod ffi;
 mod grad;
 mod memory;
+mod norm;
+mod parallel;
 mod runtime;
 mod slice;
 
@@ -19,5 +21,9 @@ pub use autocast::{Precision, with_autocast};
 pub use error::{During, Error, ErrorClass};
 pub use grad::{backward, clear_gradient, gradient, no_grad};
 pub use memory::MemoryFormat;
+pub use norm::{Activation, BatchNorm};
+pub use parallel::parallel;
 pub use runtime::{Threads, is_bf16_fast, set_deterministic, set_interop_threads, set_threads, threads};
-pub use slice::{dense_f32, from_bytes, from_f32, slice_f32, slice_f32_mut, to_vec_f32, update_f32};
+pub use slice::{
+    dense_f32, from_bytes, from_f32, slice_f32, slice_f32_mut, to_vec_f32, update_all_f32, update_f32,
+};

@@ -111,6 +111,44 @@ pub fn update_f32<T>(tensor: &Tensor, body: impl FnOnce(&mut [f32]) -> T + Sync)
     Ok(value)
 }
 
+/// [`update_f32`] of many tensors at once: `body` gets the values of each, in their order, and may spread them over
+/// threads. The contract of [`update_f32`] holds.
+///
+/// # Errors
+/// As [`update_f32`], or two of the tensors share memory.
+pub fn update_all_f32<T>(
+    tensors: &[&Tensor],
+    body: impl FnOnce(Vec<&mut [f32]>) -> T + Sync,
+) -> Result<T, Error> {
+    let views = tensors
+        .iter()
+        .map(|tensor| view("update_all_f32", tensor, Order::Memory))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut places: Vec<_> = views
+        .iter()
+        .map(|&(data, count)| (data as usize, count))
+        .collect();
+    places.sort_unstable();
+    if places
+        .windows(2)
+        .any(|pair| pair[0].0 + pair[0].1 * size_of::<f32>() > pair[1].0)
+    {
+        return Err(Error::new("update_all_f32", "two tensors share memory"));
+    }
+    let slices = views
+        .into_iter()
+        // SAFETY: the shim checked kind, device and density of each, and no two overlap; the contract of `update_f32`
+        // keeps other accesses out while `body` runs.
+        .map(|(data, count)| unsafe { std::slice::from_raw_parts_mut(data, count) })
+        .collect();
+    let value = body(slices);
+    for tensor in tensors {
+        // SAFETY: the tensor outlives the call.
+        unsafe { ffi::check("update_all_f32", ffi::azt_mark_written(tensor.as_ptr()))? };
+    }
+    Ok(value)
+}
+
 /// The values of a tensor of any kind, device and memory format as float32, in logical order: always a copy.
 ///
 /// # Errors
@@ -276,5 +314,21 @@ mod tests {
         let halves = Tensor::from_slice(&[1.0f32, 0.1]).to_kind(Kind::Half);
         assert_eq!(to_vec_f32(&halves).unwrap(), [1.0, 0.099_975_586]);
         assert_eq!(to_vec_f32(&Tensor::from_slice(&[3i64])).unwrap(), [3.0]);
+    }
+
+    #[test]
+    fn many_tensors_are_updated_at_once_and_aliases_are_refused() {
+        let (a, b) = (counting(&[2, 2]), counting(&[3]));
+        update_all_f32(&[&a, &b], |values| {
+            for values in values {
+                values.iter_mut().for_each(|value| *value += 1.0);
+            }
+        })
+        .unwrap();
+        assert_eq!(slice_f32(&a).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(slice_f32(&b).unwrap(), [1.0, 2.0, 3.0]);
+        let part = a.narrow(0, 1, 1);
+        let refused = update_all_f32(&[&a, &b, &part], |_| ()).unwrap_err();
+        assert!(refused.to_string().contains("share memory"), "{refused}");
     }
 }
