@@ -4,7 +4,7 @@ use super::layer::{Conv, Norm, Plain, Shape, Tail};
 use super::state::{Initial, Role, State};
 use crate::Result;
 use tch::{Device, Kind, Tensor};
-use torch::During;
+use torch::{Activation, During};
 
 /// Which tensors a convolution block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +35,15 @@ impl Builder {
 
     /// The block at `path`, with SiLU.
     pub(super) fn conv(&mut self, path: &str, shape: Shape) -> Result<Conv> {
-        self.block(path, shape, true)
+        self.block(path, shape, Activation::Silu)
     }
 
     /// The block at `path`, without activation.
     pub(super) fn linear(&mut self, path: &str, shape: Shape) -> Result<Conv> {
-        self.block(path, shape, false)
+        self.block(path, shape, Activation::Linear)
     }
 
-    fn block(&mut self, path: &str, shape: Shape, activated: bool) -> Result<Conv> {
+    fn block(&mut self, path: &str, shape: Shape, activation: Activation) -> Result<Conv> {
         let weight = self.weight(format!("{path}.conv.weight"), shape)?;
         let tail = match self.form {
             Form::Trainable => Tail::Norm(self.norm(&format!("{path}.bn"), shape.outputs)?),
@@ -51,7 +51,7 @@ impl Builder {
                 Tail::Bias(self.vector(format!("{path}.conv.bias"), Role::Parameter, 0.0, shape.outputs)?)
             }
         };
-        Ok(Conv::new(weight, tail, shape, activated))
+        Ok(Conv::new(weight, tail, shape, activation))
     }
 
     /// A plain 1x1 convolution with a bias that starts at `bias`.

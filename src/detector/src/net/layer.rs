@@ -2,8 +2,8 @@
 
 use super::Pass;
 use crate::Result;
-use tch::{Kind, Tensor};
-use torch::{During, Precision};
+use tch::{Device, Kind, Tensor};
+use torch::{Activation, BatchNorm, During, Precision};
 
 /// Batch normalisation: what is added to the variance.
 pub(super) const NORM_EPS: f64 = 1e-3;
@@ -74,12 +74,36 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        let train = pass == Pass::Train;
-        if train {
-            let mut batches = self.batches.shallow_clone();
-            let _same = torch::no_grad(|| batches.f_add_scalar_(1)).during("num_batches_tracked")?;
+    /// Normalised by the batch's own statistics, which move the running ones, and activated.
+    fn train(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let mut batches = self.batches.shallow_clone();
+        let _same = torch::no_grad(|| batches.f_add_scalar_(1)).during("num_batches_tracked")?;
+        if x.kind() == Kind::BFloat16 && x.device() == Device::Cpu {
+            let norm = BatchNorm {
+                weight: &self.weight,
+                bias: &self.bias,
+                mean: &self.mean,
+                variance: &self.variance,
+                momentum: NORM_MOMENTUM,
+                eps: NORM_EPS,
+            };
+            return Ok(norm.train_bf16(x, activation)?);
         }
+        let normed = self.libtorch(x, true)?;
+        Ok(match activation {
+            Activation::Linear => normed,
+            // SiLU's backward needs its input: overwriting it would only make autograd copy it first.
+            Activation::Silu => normed.f_silu().during("silu")?,
+        })
+    }
+
+    /// Normalised by the running statistics.
+    fn eval(&self, x: &Tensor) -> Result<Tensor> {
+        self.libtorch(x, false)
+    }
+
+    /// libtorch's operation, whose bits the reference has.
+    fn libtorch(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let normed = x.f_batch_norm(
             Some(&self.weight),
             Some(&self.bias),
@@ -109,11 +133,11 @@ pub(super) struct Conv {
     stride: i64,
     padding: i64,
     groups: i64,
-    activated: bool,
+    activation: Activation,
 }
 
 impl Conv {
-    pub(super) fn new(weight: Tensor, tail: Tail, shape: Shape, activated: bool) -> Self {
+    pub(super) fn new(weight: Tensor, tail: Tail, shape: Shape, activation: Activation) -> Self {
         let Shape {
             kernel,
             stride,
@@ -126,20 +150,21 @@ impl Conv {
             stride,
             padding: kernel / 2,
             groups,
-            activated,
+            activation,
         }
     }
 
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        let mut y = match &self.tail {
-            Tail::Norm(norm) => norm.forward(&self.convolve(x, None)?, pass)?,
-            Tail::Bias(bias) => self.convolve(x, Some(bias))?,
+        let mut y = match (&self.tail, pass) {
+            (Tail::Norm(norm), Pass::Train) => {
+                return norm.train(&self.convolve(x, None)?, self.activation);
+            }
+            (Tail::Norm(norm), Pass::Eval) => norm.eval(&self.convolve(x, None)?)?,
+            (Tail::Bias(bias), _) => self.convolve(x, Some(bias))?,
         };
-        Ok(match (self.activated, pass) {
-            (false, _) => y,
-            // SiLU's backward needs its input: overwriting it would only make autograd copy it first.
-            (true, Pass::Train) => y.f_silu().during("silu")?,
-            (true, Pass::Eval) => y.f_silu_().during("silu_")?,
+        Ok(match self.activation {
+            Activation::Linear => y,
+            Activation::Silu => y.f_silu_().during("silu_")?,
         })
     }
 
