@@ -1,6 +1,8 @@
 //! The element-wise updates, each one pass over memory. Products and sums are fused (`mul_add`) where the reference's
 //! tensor library fuses them, so that both take the same steps up to the last bits.
 
+use super::Part;
+
 /// What a pass needs to know of its group and iteration.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rates {
@@ -39,15 +41,14 @@ pub(super) fn nesterov(parameter: &mut [f32], gradient: &[f32], momentum: &mut [
 }
 
 /// AdamW with betas (`beta1`, 0.999) and eps 1e-8, decay decoupled; `steps` counts from 1.
-pub(super) fn adamw(
-    parameter: &mut [f32],
-    gradient: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    rates: Rates,
-    beta1: f64,
-    steps: u64,
-) {
+pub(super) fn adamw(part: Part<'_>, beta1: f64, steps: u64) {
+    let Part {
+        parameter,
+        gradient,
+        first,
+        second,
+        rates,
+    } = part;
     const BETA2: f64 = 0.999;
     const EPS: f32 = 1e-8;
     let exponent = steps.min(i32::MAX as u64) as i32;

@@ -1,7 +1,8 @@
 //! Optimisers with named state: AdamW, SGD with Nesterov momentum, and MuSGD (SGD plus orthogonalised updates).
 //!
-//! Each step is one fused pass over every tensor (clip, decay, moments, update) on plain slices; only the
-//! orthogonalisation of MuSGD is matrix algebra and goes to libtorch. State is named after its parameter, so a
+//! Each step is one fused pass over every tensor (clip, decay, moments, update) on plain slices, spread over libtorch's
+//! threads; only the orthogonalisation of MuSGD is matrix algebra and goes to libtorch. How many threads there are
+//! changes no bit. State is named after its parameter, so a
 //! checkpoint can hold it and a resumed run continues to the bit. Facts: the detector's specification, 6.2, 6.4, 6.7.
 
 mod groups;
@@ -12,7 +13,10 @@ pub use groups::{Group, GroupKind};
 pub(crate) use kernels::lerp;
 
 use crate::schedule::{OptimizerKind, Schedule, Settings};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 use tch::Tensor;
 
 /// Gradients are scaled down to this global L2 norm.
@@ -44,6 +48,39 @@ struct Slot {
     group: usize,
     first: Vec<f32>,
     second: Vec<f32>,
+}
+
+/// What a step reads and writes of one parameter.
+struct Part<'a> {
+    parameter: &'a mut [f32],
+    gradient: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    rates: kernels::Rates,
+}
+
+/// A share of a step. Tasks touch nothing in common, so their order changes no bit.
+enum Task<'a> {
+    /// One parameter, element by element.
+    Plain(Part<'a>),
+    /// Kernels of one shape, with an orthogonalised update.
+    Muon(muon::Batch<'a>),
+}
+
+impl Task<'_> {
+    fn run(self, kind: OptimizerKind, beta1: f64, steps: u64) -> Result<(), torch::Error> {
+        match (self, kind) {
+            (Self::Muon(batch), _) => batch.update(),
+            (Self::Plain(part), OptimizerKind::AdamW) => {
+                kernels::adamw(part, beta1, steps);
+                Ok(())
+            }
+            (Self::Plain(part), OptimizerKind::SGD | OptimizerKind::MuSGD) => {
+                kernels::nesterov(part.parameter, part.gradient, part.first, part.rates);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// State that cannot be restored.
@@ -119,9 +156,6 @@ impl Optimizer {
         if applied {
             let clip = (CLIP_NORM / (grad_norm + 1e-6)).min(1.0) as f32;
             self.steps += 1;
-            if self.kind == OptimizerKind::MuSGD {
-                muon::update(&mut self.slots, &self.groups, &gradients, settings, clip)?;
-            }
             self.update(&gradients, settings, clip)?;
         }
         self.clear_gradients()?;
@@ -141,10 +175,11 @@ impl Optimizer {
         settings: &Settings,
         clip: f32,
     ) -> Result<(), torch::Error> {
-        let (kind, beta1, steps) = (self.kind, self.beta1, self.steps);
-        for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
+        let Self { groups, slots, .. } = self;
+        let (mut tensors, mut parts) = (Vec::new(), Vec::new());
+        for (slot, gradient) in slots.iter_mut().zip(gradients) {
             let Some(gradient) = gradient else { continue };
-            let group = &self.groups[slot.group];
+            let group = &groups[slot.group];
             let rates = kernels::Rates {
                 lr: settings.lr(group.initial_lr, group.kind == GroupKind::Bias),
                 weight_decay: group.weight_decay,
@@ -152,17 +187,39 @@ impl Optimizer {
                 clip,
             };
             let gradient = torch::dense_f32(gradient)?;
-            let (first, second) = (&mut slot.first, &mut slot.second);
-            torch::update_f32(&slot.tensor, |parameter| match kind {
-                OptimizerKind::AdamW => {
-                    kernels::adamw(parameter, gradient, first, second, rates, beta1, steps);
+            let rows = (group.kind == GroupKind::Muon)
+                .then(|| slot.tensor.size().first().map_or(1, |&rows| rows.max(1) as usize));
+            tensors.push(&slot.tensor);
+            parts.push((rows, gradient, &mut slot.first[..], &mut slot.second[..], rates));
+        }
+        let (kind, beta1, steps) = (self.kind, self.beta1, self.steps);
+        torch::update_all_f32(&tensors, |parameters| {
+            let (mut kernels, mut plain) = (Vec::new(), Vec::new());
+            for (parameter, (rows, gradient, first, second, rates)) in parameters.into_iter().zip(parts) {
+                let part = Part {
+                    parameter,
+                    gradient,
+                    first,
+                    second,
+                    rates,
+                };
+                match rows {
+                    Some(rows) => kernels.push((rows, part)),
+                    None => plain.push(Task::Plain(part)),
                 }
-                OptimizerKind::SGD | OptimizerKind::MuSGD => {
-                    kernels::nesterov(parameter, gradient, first, rates);
+            }
+            let orthogonalised = muon::batches(kernels).into_iter().map(Task::Muon);
+            let failed = Mutex::new(None);
+            torch::parallel(orthogonalised.chain(plain).collect(), |task| {
+                if let Err(error) = task.run(kind, beta1, steps) {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             })?;
-        }
-        Ok(())
+            failed
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .map_or(Ok(()), Err)
+        })?
     }
 
     /// Learning rate of every group under `settings`.

@@ -1,117 +1,134 @@
 //! The orthogonalised part of MuSGD (specification 6.4, steps 1 to 3).
 //!
 //! Every kernel is taken as a matrix (rows = output channels); its momentum is replaced by the nearest orthogonal
-//! matrix, found by five Newton-Schulz iterations in bfloat16. Matrices of equal width are batched and padded as the
-//! reference batches them, because rounding in bfloat16 depends on it.
+//! matrix, found by five Newton-Schulz iterations in bfloat16. The reference pads kernels of equal width to the tallest
+//! of its batch and multiplies the zeros too, more than half of its work. Here only equal shapes share a batch; what the
+//! padding decides beside the zeros, on which side the products are taken, is kept, because rounding depends on it.
 
-use super::{Group, GroupKind, Slot, kernels};
-use crate::schedule::Settings;
-use tch::{Kind, TchError, Tensor};
+use super::{Part, kernels};
+use std::{cmp::Reverse, collections::BTreeMap};
+use tch::{Device, Kind, TchError, Tensor};
 use torch::During;
 
 /// Share of the orthogonalised update beside the plain SGD update.
 const SHARE: f64 = 0.2;
 const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.7750, 2.0315);
 const ITERATIONS: usize = 5;
-/// Tallest and shortest matrix of a batch differ by at most this factor.
+/// Tallest and shortest matrix of the reference's batches differ by at most this factor.
 const MAX_ROW_RATIO: usize = 16;
+/// Multiplications after which a batch is cut: enough that a call's overhead does not count, and small enough that
+/// several threads end together.
+const BATCH_COST: usize = 50_000_000;
 
-/// A kernel seen as a matrix.
-struct Matrix {
-    slot: usize,
+/// How a kernel is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
     rows: usize,
     columns: usize,
-    update: Vec<f32>,
+    /// Products are taken over rows: the tallest of the reference's batch is taller than wide.
+    transposed: bool,
 }
 
-pub(super) fn update(
-    slots: &mut [Slot],
-    groups: &[Group],
-    gradients: &[Option<Tensor>],
-    settings: &Settings,
-    clip: f32,
-) -> Result<(), torch::Error> {
-    let beta = settings.momentum as f32;
-    let mut matrices = Vec::new();
-    for (index, (slot, gradient)) in slots.iter_mut().zip(gradients).enumerate() {
-        let Some(gradient) = gradient else { continue };
-        if groups[slot.group].kind != GroupKind::Muon {
-            continue;
-        }
-        let rows = slot.tensor.size().first().map_or(1, |&r| r.max(1) as usize);
-        let mut update: Vec<f32> = torch::dense_f32(gradient)?.iter().map(|g| g * clip).collect();
-        kernels::lerp(&mut slot.second, &update, 1.0 - beta);
-        kernels::lerp(&mut update, &slot.second, beta);
-        matrices.push(Matrix {
-            slot: index,
-            rows,
-            columns: update.len() / rows,
-            update,
-        });
+impl Shape {
+    /// Multiplications that a matrix takes.
+    fn cost(self) -> usize {
+        let (short, long) = if self.transposed {
+            (self.columns, self.rows)
+        } else {
+            (self.rows, self.columns)
+        };
+        ITERATIONS * short * short * (2 * long + short)
     }
-    for mut run in batches(matrices) {
-        orthogonalise(&mut run)?;
-        for matrix in run {
-            let slot = &mut slots[matrix.slot];
-            let lr = settings.lr(groups[slot.group].initial_lr, false);
-            let scale = (-lr * SHARE) as f32;
-            torch::update_f32(&slot.tensor, |parameter| {
-                for (p, y) in parameter.iter_mut().zip(&matrix.update) {
-                    *p = scale.mul_add(*y, *p);
-                }
-            })?;
-        }
-    }
-    Ok(())
 }
 
-/// Buckets of equal width, tallest first, cut where the tallest is more than 16 times the shortest.
-fn batches(matrices: Vec<Matrix>) -> Vec<Vec<Matrix>> {
-    let mut buckets: Vec<Vec<Matrix>> = Vec::new();
-    for matrix in matrices {
-        match buckets
-            .iter_mut()
-            .find(|bucket| bucket[0].columns == matrix.columns)
-        {
-            Some(bucket) => bucket.push(matrix),
-            None => buckets.push(vec![matrix]),
+/// Kernels of one shape.
+pub(super) struct Batch<'a> {
+    shape: Shape,
+    parts: Vec<Part<'a>>,
+}
+
+/// The kernels, each with its number of rows, in batches of one shape, the costliest first.
+pub(super) fn batches(kernels: Vec<(usize, Part<'_>)>) -> Vec<Batch<'_>> {
+    let sizes: Vec<(usize, usize)> = kernels
+        .iter()
+        .map(|(rows, part)| (*rows, part.parameter.len() / rows))
+        .collect();
+    let mut batches: Vec<Batch<'_>> = Vec::new();
+    for (shape, (_, part)) in shapes(&sizes).into_iter().zip(kernels) {
+        let room = |batch: &&mut Batch<'_>| {
+            batch.shape == shape && (batch.parts.len() + 1) * shape.cost() <= BATCH_COST
+        };
+        match batches.iter_mut().find(room) {
+            Some(batch) => batch.parts.push(part),
+            None => batches.push(Batch {
+                shape,
+                parts: vec![part],
+            }),
         }
     }
-    let mut runs: Vec<Vec<Matrix>> = Vec::new();
-    for mut bucket in buckets {
-        bucket.sort_by_key(|m| std::cmp::Reverse(m.rows));
-        let mut run: Vec<Matrix> = Vec::new();
-        for matrix in bucket {
-            if run
-                .first()
-                .is_some_and(|tallest| tallest.rows > MAX_ROW_RATIO * matrix.rows)
-            {
-                runs.push(std::mem::take(&mut run));
+    batches.sort_by_key(|batch| Reverse(batch.parts.len() * batch.shape.cost()));
+    batches
+}
+
+/// Matrices of equal width, tallest first, are batched by the reference until one is less than a sixteenth of the
+/// batch's tallest; that one decides on which side all of them are multiplied.
+fn shapes(sizes: &[(usize, usize)]) -> Vec<Shape> {
+    let mut by_width: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for &(rows, columns) in sizes {
+        by_width.entry(columns).or_default().push(rows);
+    }
+    for heights in by_width.values_mut() {
+        heights.sort_unstable_by_key(|&rows| Reverse(rows));
+    }
+    let tallest = |rows: usize, columns: usize| {
+        let heights = by_width.get(&columns).map_or(&[][..], Vec::as_slice);
+        heights.iter().fold(usize::MAX, |tallest, &other| {
+            let starts_batch = tallest == usize::MAX || tallest > MAX_ROW_RATIO * other;
+            if other >= rows && starts_batch {
+                other
+            } else {
+                tallest
             }
-            run.push(matrix);
-        }
-        runs.push(run);
-    }
-    runs
+        })
+    };
+    sizes
+        .iter()
+        .map(|&(rows, columns)| Shape {
+            rows,
+            columns,
+            transposed: tallest(rows, columns) > columns,
+        })
+        .collect()
 }
 
-/// Replaces every update of the run by its orthogonalised form.
-fn orthogonalise(run: &mut [Matrix]) -> Result<(), torch::Error> {
-    let Some(tallest) = run.first() else { return Ok(()) };
-    let (rows, columns) = (tallest.rows, tallest.columns);
-    let mut padded = vec![0.0_f32; run.len() * rows * columns];
-    for (matrix, place) in run.iter().zip(padded.chunks_exact_mut(rows * columns)) {
-        place[..matrix.update.len()].copy_from_slice(&matrix.update);
+impl Batch<'_> {
+    /// Moves momenta and parameters by one step, both parts of the update.
+    pub(super) fn update(self) -> Result<(), torch::Error> {
+        let Shape { rows, columns, .. } = self.shape;
+        let sizes = [self.parts.len(), rows, columns].map(|size| size as i64);
+        let mut momenta = Tensor::f_empty(sizes, (Kind::Float, Device::Cpu)).during("orthogonalise")?;
+        let places = torch::slice_f32_mut(&mut momenta)?.chunks_exact_mut(rows * columns);
+        let mut parts = self.parts;
+        for (part, place) in parts.iter_mut().zip(places) {
+            let beta = part.rates.momentum as f32;
+            for (u, g) in place.iter_mut().zip(part.gradient) {
+                *u = g * part.rates.clip;
+            }
+            kernels::lerp(part.second, place, 1.0 - beta);
+            kernels::lerp(place, part.second, beta);
+        }
+        let orthogonal = torch::no_grad(|| newton_schulz(&momenta, self.shape.transposed));
+        let orthogonal = orthogonal.during("orthogonalise")?;
+        let places = torch::slice_f32(&orthogonal)?.chunks_exact(rows * columns);
+        for (part, place) in parts.into_iter().zip(places) {
+            let scale = (-part.rates.lr * SHARE) as f32;
+            for (p, y) in part.parameter.iter_mut().zip(place) {
+                *p = scale.mul_add(*y, *p);
+            }
+            kernels::nesterov(part.parameter, part.gradient, part.first, part.rates);
+        }
+        Ok(())
     }
-    let x = torch::from_f32(&padded, &[run.len() as i64, rows as i64, columns as i64])?;
-    let y = torch::no_grad(|| newton_schulz(&x, rows > columns)).during("orthogonalise")?;
-    for (matrix, place) in run
-        .iter_mut()
-        .zip(torch::slice_f32(&y)?.chunks_exact(rows * columns))
-    {
-        matrix.update.copy_from_slice(&place[..matrix.rows * columns]);
-    }
-    Ok(())
 }
 
 fn newton_schulz(x: &Tensor, transposed: bool) -> Result<Tensor, TchError> {
@@ -135,32 +152,52 @@ fn newton_schulz(x: &Tensor, transposed: bool) -> Result<Tensor, TchError> {
 mod tests {
     use super::*;
 
-    fn matrix(rows: usize, columns: usize) -> Matrix {
-        let update = (0..rows * columns)
-            .map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0)
-            .collect();
-        Matrix {
-            slot: 0,
-            rows,
-            columns,
-            update,
+    #[test]
+    fn an_orthogonalised_update_has_singular_values_near_one() {
+        for (rows, columns) in [(12, 40), (40, 12)] {
+            let values: Vec<f32> = (0..rows * columns)
+                .map(|i| ((i * 2_654_435_761_i64) % 1000) as f32 / 500.0 - 1.0)
+                .collect();
+            let x = Tensor::from_slice(&values).view([1, rows, columns]);
+            let (_, singular, _) = newton_schulz(&x, rows > columns).unwrap().svd(true, false);
+            let (low, high) = (singular.min().double_value(&[]), singular.max().double_value(&[]));
+            assert!(low > 0.5 && high < 1.4, "{low} {high}");
         }
     }
 
     #[test]
-    fn an_orthogonalised_update_has_singular_values_near_one() {
-        let mut run = vec![matrix(12, 40)];
-        orthogonalise(&mut run).unwrap();
-        let y = Tensor::from_slice(&run[0].update).view([12, 40]);
-        let (_, singular, _) = y.svd(true, false);
-        let (low, high) = (singular.min().double_value(&[]), singular.max().double_value(&[]));
-        assert!(low > 0.5 && high < 1.4, "{low} {high}");
+    fn the_tallest_of_the_reference_s_batch_decides_the_side() {
+        let sizes = [(64, 9), (33, 9), (2, 9), (8, 9), (8, 16)];
+        let transposed: Vec<bool> = shapes(&sizes).iter().map(|shape| shape.transposed).collect();
+        // 2 rows are less than a sixteenth of 64: a batch of their own.
+        assert_eq!(transposed, [true, true, false, true, false]);
     }
 
     #[test]
-    fn a_run_is_cut_where_heights_differ_too_much() {
-        let runs = batches(vec![matrix(2, 9), matrix(64, 9), matrix(33, 9), matrix(8, 3)]);
-        let shape: Vec<Vec<usize>> = runs.iter().map(|r| r.iter().map(|m| m.rows).collect()).collect();
-        assert_eq!(shape, [vec![64, 33], vec![2], vec![8]]);
+    fn a_batch_is_cut_where_it_costs_enough() {
+        let mut values = vec![0.0; 256 * 64 * 40];
+        let kernels = values
+            .chunks_exact_mut(256 * 64)
+            .map(|parameter| {
+                let part = Part {
+                    parameter,
+                    gradient: &[],
+                    first: &mut [],
+                    second: &mut [],
+                    rates: kernels::Rates {
+                        lr: 0.0,
+                        weight_decay: 0.0,
+                        momentum: 0.0,
+                        clip: 1.0,
+                    },
+                };
+                (256, part)
+            })
+            .collect();
+        let batches = batches(kernels);
+        assert!(batches.len() > 1, "{}", batches.len());
+        assert_eq!(batches.iter().map(|batch| batch.parts.len()).sum::<usize>(), 40);
+        let cost = |batch: &Batch<'_>| batch.parts.len() * batch.shape.cost();
+        assert!(batches.iter().all(|batch| cost(batch) <= BATCH_COST));
     }
 }
