@@ -63,8 +63,10 @@ impl Finder {
         if !(32..=8192).contains(&imgsz) {
             bail!("--imgsz {imgsz}: give a size from 32 to 8192");
         }
+        let mut network = model.detector;
+        network.to_channels_last()?;
         Ok(Self {
-            network: model.detector,
+            network,
             names: model.meta.names,
             imgsz: imgsz.next_multiple_of(32),
             head,
