@@ -30,6 +30,8 @@ fn main() -> Result<(), String> {
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .opt_level(2)
+        // Loops that libtorch's headers spread over its threads.
+        .flag("-fopenmp")
         // libtorch's headers warn by the hundred.
         .warnings(false)
         .files(["shim/shim.cpp", "shim/norm.cpp"])
@@ -40,7 +42,26 @@ fn main() -> Result<(), String> {
                 include.display()
             )
         })?;
+    link_openmp(Path::new(&libraries))?;
     compile_kernels()
+}
+
+/// Links the OpenMP runtime that libtorch brings along, if it does: with another one there would be two sets of threads.
+fn link_openmp(libraries: &Path) -> Result<(), String> {
+    let entries =
+        std::fs::read_dir(libraries).map_err(|error| format!("{}: {error}", libraries.display()))?;
+    let bundled = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .find(|name| name.starts_with("libgomp") && name.contains(".so"));
+    match bundled {
+        Some(name) => {
+            println!("cargo::rustc-link-search=native={}", libraries.display());
+            println!("cargo::rustc-link-lib=dylib:+verbatim={name}");
+        }
+        None => println!("cargo::rustc-link-lib=gomp"),
+    }
+    Ok(())
 }
 
 /// The shim's own loops, which become vector code only if they need not stop at what is not a number.
