@@ -7,6 +7,10 @@
 //!
 //! [`decode`] takes what a damaged JPEG still holds; [`decode_strict`] refuses one that is cut short or whose data
 //! break the format. Bytes lost or changed inside the compressed data may still decode to something: no checksum tells.
+//!
+//! Where an image is wanted much smaller than its file has it, [`decode_detail`] spares most of a JPEG's decoding.
+
+mod scaled;
 
 use std::io::Cursor;
 
@@ -74,6 +78,27 @@ impl std::fmt::Debug for Image {
     }
 }
 
+/// How much of an image is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Every pixel.
+    Full,
+    /// Enough for a long side of so many pixels: a JPEG may come out at a half, a quarter or an eighth of its size
+    /// while its long side stays at least that long. A pixel is then the mean of those it stands for, within rounding
+    /// and the upsampling of chroma; sides are rounded up. All else is as with `Full`: orientation, limits, errors,
+    /// and what a damaged file gives.
+    LongSide(usize),
+}
+
+/// An image at the detail that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// The pixels.
+    pub image: Image,
+    /// Width and height with every pixel.
+    pub full: (usize, usize),
+}
+
 /// Why bytes are not a usable image.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -108,7 +133,7 @@ pub enum DecodeError {
 
 /// Decodes an image; a damaged JPEG gives the part that can be read.
 pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
-    decode_reusing(bytes, Vec::new())
+    Ok(decode_as(bytes, false, Detail::Full, Vec::new())?.image)
 }
 
 /// Decodes an image and refuses a JPEG that is cut short or that breaks the format.
@@ -116,12 +141,13 @@ pub fn decode_strict(bytes: &[u8]) -> Result<Image, DecodeError> {
     if is_jpeg(bytes) && !jpeg_has_end(bytes) {
         return Err(DecodeError::Truncated { length: bytes.len() });
     }
-    decode_as(bytes, true, Vec::new())
+    Ok(decode_as(bytes, true, Detail::Full, Vec::new())?.image)
 }
 
-/// [`decode`] into a buffer that was used before; its contents don't matter, its capacity is kept.
-pub fn decode_reusing(bytes: &[u8], buffer: Vec<u8>) -> Result<Image, DecodeError> {
-    decode_as(bytes, false, buffer)
+/// [`decode`] at the detail that is wanted, into a buffer that was used before; its contents don't matter, its capacity
+/// is kept.
+pub fn decode_detail(bytes: &[u8], detail: Detail, buffer: Vec<u8>) -> Result<Decoded, DecodeError> {
+    decode_as(bytes, false, detail, buffer)
 }
 
 /// Width and height as [`decode`] would give them, read from the headers alone.
@@ -134,20 +160,19 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
         let orientation = decoder.orientation().map_err(|e| damaged(format, e))?;
         (other_size(decoder.as_ref())?, orientation)
     };
-    Ok(if swaps_sides(orientation) {
-        (height, width)
-    } else {
-        (width, height)
-    })
+    Ok(seen((width, height), orientation))
 }
 
-fn decode_as(bytes: &[u8], strict: bool, buffer: Vec<u8>) -> Result<Image, DecodeError> {
-    let (image, orientation) = if is_jpeg(bytes) {
-        decode_jpeg(bytes, strict, buffer)?
+fn decode_as(bytes: &[u8], strict: bool, detail: Detail, buffer: Vec<u8>) -> Result<Decoded, DecodeError> {
+    let (Decoded { image, full }, orientation) = if is_jpeg(bytes) {
+        decode_jpeg(bytes, strict, detail, buffer)?
     } else {
         decode_other(bytes, buffer)?
     };
-    Ok(oriented(image, orientation))
+    Ok(Decoded {
+        image: oriented(image, orientation),
+        full: seen(full, orientation),
+    })
 }
 
 // ---- JPEG ---------------------------------------------------------------------------------------------------------
@@ -181,18 +206,44 @@ fn jpeg_orientation(decoder: &Jpeg<'_>) -> Orientation {
         .unwrap_or(Orientation::NoTransforms)
 }
 
-fn decode_jpeg(bytes: &[u8], strict: bool, mut buffer: Vec<u8>) -> Result<(Image, Orientation), DecodeError> {
+fn decode_jpeg(
+    bytes: &[u8],
+    strict: bool,
+    detail: Detail,
+    mut buffer: Vec<u8>,
+) -> Result<(Decoded, Orientation), DecodeError> {
     let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), jpeg_options(strict));
-    let (width, height) = jpeg_headers(&mut decoder)?;
+    let full = jpeg_headers(&mut decoder)?;
+    let orientation = jpeg_orientation(&decoder);
+    let scale = match detail {
+        Detail::LongSide(side) => scaled::Scale::between(full.0.max(full.1), side),
+        Detail::Full => None,
+    };
+    // Which colours the file holds is for one decoder to say.
+    let plain = matches!(decoder.input_colorspace(), Some(ColorSpace::YCbCr | ColorSpace::Luma));
+    let smaller = scale.filter(|_| plain);
+    let (width, height) = match smaller.and_then(|scale| scaled::decode(bytes, scale, &mut buffer)) {
+        Some(size) => size,
+        None => {
+            decode_whole_jpeg(&mut decoder, full, &mut buffer)?;
+            full
+        }
+    };
+    let image = Image::new(width, height, buffer).ok_or_else(|| damaged("JPEG", "no pixels"))?;
+    Ok((Decoded { image, full }, orientation))
+}
+
+fn decode_whole_jpeg(
+    decoder: &mut Jpeg<'_>,
+    (width, height): (usize, usize),
+    buffer: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     let length = width * height * 3;
     if decoder.output_buffer_size() != Some(length) {
         return Err(damaged("JPEG", "its colours can't be converted to RGB"));
     }
     buffer.resize(length, 0);
-    decoder.decode_into(&mut buffer).map_err(|e| damaged("JPEG", e))?;
-    let orientation = jpeg_orientation(&decoder);
-    let image = Image::new(width, height, buffer).ok_or_else(|| damaged("JPEG", "no pixels"))?;
-    Ok((image, orientation))
+    decoder.decode_into(buffer).map_err(|e| damaged("JPEG", e))
 }
 
 /// Whether the end marker follows the last scan. Segments are skipped by their length (an EXIF thumbnail has an end
@@ -249,7 +300,7 @@ fn other_size(decoder: &dyn ImageDecoder) -> Result<(usize, usize), DecodeError>
     checked_size(width as usize, height as usize)
 }
 
-fn decode_other(bytes: &[u8], mut buffer: Vec<u8>) -> Result<(Image, Orientation), DecodeError> {
+fn decode_other(bytes: &[u8], mut buffer: Vec<u8>) -> Result<(Decoded, Orientation), DecodeError> {
     let (format, mut decoder) = other_decoder(bytes)?;
     let (width, height) = other_size(decoder.as_ref())?;
     let orientation = decoder.orientation().map_err(|e| damaged(format, e))?;
@@ -260,7 +311,8 @@ fn decode_other(bytes: &[u8], mut buffer: Vec<u8>) -> Result<(Image, Orientation
     let pixels = to_rgb8(buffer, colour)
         .ok_or_else(|| damaged(format, format!("pixels of type {colour:?} are not supported")))?;
     let image = Image::new(width, height, pixels).ok_or_else(|| damaged(format, "no pixels"))?;
-    Ok((image, orientation))
+    let full = (width, height);
+    Ok((Decoded { image, full }, orientation))
 }
 
 /// Samples in memory order to RGB8. The image crate delivers 16-bit samples in native byte order.
@@ -309,17 +361,22 @@ fn swaps_sides(orientation: Orientation) -> bool {
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
+/// Width and height as they are seen.
+fn seen((width, height): (usize, usize), orientation: Orientation) -> (usize, usize) {
+    if swaps_sides(orientation) {
+        (height, width)
+    } else {
+        (width, height)
+    }
+}
+
 /// The image as it is meant to be seen.
 fn oriented(image: Image, orientation: Orientation) -> Image {
     if orientation == Orientation::NoTransforms {
         return image;
     }
     let (width, height) = (image.width, image.height);
-    let (out_width, out_height) = if swaps_sides(orientation) {
-        (height, width)
-    } else {
-        (width, height)
-    };
+    let (out_width, out_height) = seen((width, height), orientation);
     let mut pixels = Vec::with_capacity(image.pixels.len());
     for y in 0..out_height {
         for x in 0..out_width {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::decode::{Image, decode_reusing};
+use crate::decode::{Decoded, Detail, Image, decode_detail};
 use crate::letterbox::{Size, loaded_size};
 use crate::resize::{self, resize_reusing};
 use crate::yaml::Dataset;
@@ -38,6 +38,7 @@ pub(super) struct LoadScratch {
 pub(super) struct Images {
     dataset: Arc<Dataset>,
     imgsz: usize,
+    detail: Detail,
     slots: Vec<Mutex<Slot>>,
     room: AtomicUsize,
     unreadable: AtomicUsize,
@@ -51,12 +52,14 @@ enum Slot {
 }
 
 impl Images {
-    /// The images of `dataset` with a long side of `imgsz`, of which up to `cache_bytes` are kept in memory.
-    pub fn new(dataset: Arc<Dataset>, imgsz: usize, cache_bytes: usize) -> Images {
+    /// The images of `dataset` with a long side of `imgsz`, resized from what is decoded at `detail`. Up to
+    /// `cache_bytes` of pixels are kept in memory.
+    pub fn new(dataset: Arc<Dataset>, imgsz: usize, detail: Detail, cache_bytes: usize) -> Images {
         let slots = dataset.items.iter().map(|_| Mutex::new(Slot::NotHeld)).collect();
         Images {
             dataset,
             imgsz,
+            detail,
             slots,
             room: AtomicUsize::new(cache_bytes),
             unreadable: AtomicUsize::new(0),
@@ -86,7 +89,7 @@ impl Images {
             Slot::Unreadable => return None,
             Slot::NotHeld => {}
         }
-        match read(&item.image, self.imgsz, scratch) {
+        match self.read(&item.image, scratch) {
             Ok(loaded) => {
                 let loaded = Arc::new(loaded);
                 if self.reserve(loaded.image.pixels().len()) {
@@ -119,18 +122,22 @@ impl Images {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
             .is_ok()
     }
-}
 
-fn read(path: &Path, imgsz: usize, scratch: &mut LoadScratch) -> Result<Loaded, String> {
-    scratch.file.clear();
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
-    file.read_to_end(&mut scratch.file).map_err(|e| e.to_string())?;
-    let decoded =
-        decode_reusing(&scratch.file, std::mem::take(&mut scratch.decoded)).map_err(|e| e.to_string())?;
-    let original = Size::of(&decoded);
-    let size = loaded_size(original, imgsz);
-    // A copy of exactly its size even where nothing is resized: the buffer is a large one, and is used again.
-    let image = resize_reusing(&decoded, size.width, size.height, &mut scratch.resize);
-    scratch.decoded = decoded.into_pixels();
-    Ok(Loaded { image, original })
+    fn read(&self, path: &Path, scratch: &mut LoadScratch) -> Result<Loaded, String> {
+        scratch.file.clear();
+        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        file.read_to_end(&mut scratch.file).map_err(|e| e.to_string())?;
+        let buffer = std::mem::take(&mut scratch.decoded);
+        let Decoded { image: decoded, full } =
+            decode_detail(&scratch.file, self.detail, buffer).map_err(|e| e.to_string())?;
+        let original = Size {
+            width: full.0,
+            height: full.1,
+        };
+        let size = loaded_size(original, self.imgsz);
+        // A copy of exactly its size even where nothing is resized: the buffer is a large one, and is used again.
+        let image = resize_reusing(&decoded, size.width, size.height, &mut scratch.resize);
+        scratch.decoded = decoded.into_pixels();
+        Ok(Loaded { image, original })
+    }
 }

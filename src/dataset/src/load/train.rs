@@ -7,6 +7,7 @@ use super::images::{Images, Loaded};
 use super::{LoadError, Scratch, ahead, check_imgsz};
 use crate::augment::{Augment, Draws, Source, apply};
 use crate::batch::{Pool, Target};
+use crate::decode::Detail;
 use crate::letterbox::Size;
 use crate::rng::{Purpose, permutation, stream};
 use crate::yaml::Dataset;
@@ -67,7 +68,12 @@ impl Loader {
             batch: options.batch.clamp(1, items),
             ..options
         };
-        let images = Arc::new(Images::new(dataset, options.imgsz, options.cache_bytes));
+        let images = Arc::new(Images::new(
+            dataset,
+            options.imgsz,
+            Detail::LongSide(options.imgsz),
+            options.cache_bytes,
+        ));
         let pool = Pool::new(ahead(options.workers, options.batch, options.prefetch) + 1);
         Ok(Loader {
             images,

@@ -6,6 +6,7 @@ use super::engine::{Batches, Crew, Recipe, Sample};
 use super::images::Images;
 use super::{LoadError, Scratch, ahead, check_imgsz};
 use crate::batch::{Placement, Pool, Target};
+use crate::decode::Detail;
 use crate::letterbox::{Fit, Letterbox, Size, VALIDATION_PAD, rectangular_batches};
 use crate::yaml::Dataset;
 
@@ -81,7 +82,8 @@ impl ValLoader {
                     .collect()
             }
         };
-        let images = Images::new(dataset, options.imgsz, options.cache_bytes);
+        // What is measured must not depend on a short cut.
+        let images = Images::new(dataset, options.imgsz, Detail::Full, options.cache_bytes);
         let pool = Pool::new(ahead(options.workers, batch, options.prefetch) + 1);
         Ok(ValLoader {
             recipe: Arc::new(Validation { images, batches }),
