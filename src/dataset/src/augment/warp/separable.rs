@@ -16,7 +16,10 @@ const BACKGROUND_F32: f32 = BACKGROUND as f32;
 /// Where an output column reads in the blended row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tap {
-    at: u32,
+    left: u32,
+    /// Always the next pixel. Were it worked out from `left`, the compiler would see that the fourth sample read there
+    /// is the first one here, and take both reads apart into single samples.
+    right: u32,
     fraction: f32,
 }
 
@@ -63,8 +66,10 @@ impl<'a> Separable<'a> {
         taps.clear();
         taps.extend((first..=last).map(|x| {
             let (i, fraction) = source(x);
+            let left = (i - low) as u32 * 3;
             Tap {
-                at: (i - low) as u32 * 3,
+                left,
+                right: left + 3,
                 fraction,
             }
         }));
@@ -161,14 +166,10 @@ fn mix_rows(upper: &[u8], lower: &[u8], fraction: f32, out: &mut [f32]) {
 #[multiversion(targets("x86_64+avx2"))]
 fn read_columns(blended: &[f32], taps: &[Tap], sums: &mut [Sums]) {
     for (sums, tap) in sums.iter_mut().zip(taps) {
-        let Some(samples) = blended
-            .get(tap.at as usize..)
-            .and_then(|rest| rest.first_chunk::<7>())
-        else {
-            continue;
-        };
-        for (c, sum) in sums.iter_mut().enumerate() {
-            *sum = (samples[c] + (samples[c + 3] - samples[c]) * tap.fraction + MAGIC).to_bits();
+        let four = |at: u32| blended.get(at as usize..)?.first_chunk::<4>();
+        if let (Some(left), Some(right)) = (four(tap.left), four(tap.right)) {
+            *sums =
+                std::array::from_fn(|c| (left[c] + (right[c] - left[c]) * tap.fraction + MAGIC).to_bits());
         }
     }
 }
