@@ -91,6 +91,24 @@ def main(folder):
     cmyk.save(folder / "cmyk.jpg", quality=95)
     add("decode", "cmyk.jpg", cv2.imread(str(folder / "cmyk.jpg")))
 
+    # JPEGs of every sampling, of a size that cuts blocks; the last two are of kinds that are decoded in full only. The
+    # picture is soft, because decoders smooth chroma stored at half the density in their own ways.
+    picture = cv2.GaussianBlur(scene(85, 61, rng), (0, 0), 2)
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
+    for kind, flags in {
+        "444": [sampling, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+        "422": [sampling, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+        "420": [sampling, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_RST_INTERVAL, 1],
+        "440": [sampling, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440],
+        "grey": [cv2.IMWRITE_JPEG_RST_INTERVAL, 7],
+        "411": [sampling, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411],
+        "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    }.items():
+        name = f"jpeg_{kind}.jpg"
+        image = picture[..., 1] if kind == "grey" else picture
+        cv2.imwrite(str(folder / name), image, [cv2.IMWRITE_JPEG_QUALITY, 80, *flags])
+        cases.append(dict(operation="reduce", input=name, whole_only=kind in ("411", "progressive")))
+
     (folder / "image_ops.json").write_text(json.dumps(cases, indent=1) + "\n")
 
 

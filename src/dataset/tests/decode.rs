@@ -313,10 +313,137 @@ fn a_reused_buffer_leaves_no_trace() {
     let bytes = encoded(rgb(&image), ImageFormat::Png);
     assert_eq!(again(&bytes).image, image);
     let jpeg = jpeg(&image, 90);
-    assert_eq!(
-        again(&jpeg).image,
-        decode(&jpeg).unwrap()
-    );
+    assert_eq!(again(&jpeg).image, decode(&jpeg).unwrap());
+}
+
+// ---- at less detail ------------------------------------------------------------------------------------------------
+
+fn at_side(bytes: &[u8], side: usize) -> dataset::decode::Decoded {
+    decode_detail(bytes, Detail::LongSide(side), Vec::new()).unwrap()
+}
+
+/// The image with every `by` x `by` pixels made one, as far as there are that many.
+fn means(image: &Image, by: usize) -> Image {
+    let (width, height) = (image.width() / by, image.height() / by);
+    let mut pixels = Vec::new();
+    for y in 0..height {
+        for x in 0..width * 3 {
+            let at = |i: usize| u32::from(image.row(y * by + i / by)[(x / 3 * by + i % by) * 3 + x % 3]);
+            let sum: u32 = (0..by * by).map(at).sum();
+            pixels.push(((2 * sum / (by * by) as u32 + 1) / 2) as u8);
+        }
+    }
+    Image::new(width, height, pixels).unwrap()
+}
+
+/// The part of `image` that is as large as `other`.
+fn cut(image: &Image, other: &Image) -> Vec<u8> {
+    let row = |y| &image.row(y)[..other.width() * 3];
+    (0..other.height()).flat_map(row).copied().collect()
+}
+
+fn mean_difference(ours: &[u8], theirs: &[u8]) -> f64 {
+    let sum: u32 = ours
+        .iter()
+        .zip(theirs)
+        .map(|(&a, &b)| u32::from(a.abs_diff(b)))
+        .sum();
+    f64::from(sum) / ours.len() as f64
+}
+
+#[test]
+fn a_reduced_jpeg_is_the_mean_of_the_whole_one_in_every_sampling() {
+    for case in common::cases("reduce") {
+        let name = case["input"].as_str().unwrap();
+        let bytes = std::fs::read(common::fixture(name)).unwrap();
+        let whole = decode(&bytes).unwrap();
+        assert_eq!((whole.width(), whole.height()), (85, 61), "{name}");
+        for (side, by) in [(42, 2), (22, 2), (21, 4), (10, 8), (1, 8)] {
+            let reduced = at_side(&bytes, side);
+            assert_eq!(reduced.full, (85, 61), "{name}");
+            if case["whole_only"] == true {
+                assert_eq!(reduced.image, whole, "{name}");
+                continue;
+            }
+            let size = (reduced.image.width(), reduced.image.height());
+            assert_eq!(size, (85usize.div_ceil(by), 61usize.div_ceil(by)), "{name}");
+            let expected = means(&whole, by);
+            let ours = cut(&reduced.image, &expected);
+            let mean = mean_difference(&ours, expected.pixels());
+            assert!(mean < 1.0, "{name} at 1/{by}: {mean}");
+        }
+        assert_eq!(
+            at_side(&bytes, 43).image,
+            whole,
+            "{name}: half would be too small"
+        );
+    }
+}
+
+#[test]
+fn a_reduced_jpeg_within_the_range_of_colours_is_off_by_rounding_only() {
+    let soft = dataset::resize::resize(&common::noisy(60, 40, 3), 120, 80);
+    let grey: ImageBuffer<Luma<u8>, _> =
+        ImageBuffer::from_fn(120, 80, |x, y| Luma([soft.row(y as usize)[3 * x as usize]]));
+    for (bytes, bound) in [(jpeg(&soft, 90), 2), (encoded(grey, ImageFormat::Jpeg), 1)] {
+        let whole = decode(&bytes).unwrap();
+        for by in [2, 4, 8] {
+            let reduced = at_side(&bytes, 120 / by);
+            let (most, _) = common::difference(reduced.image.pixels(), means(&whole, by).pixels());
+            assert!(most <= bound, "1/{by}: {most}");
+        }
+    }
+}
+
+#[test]
+fn a_reduced_jpeg_is_turned_as_exif_says() {
+    let plain = jpeg(&common::noisy(64, 32, 5), 90);
+    for orientation in 1..=8 {
+        let bytes = with_orientation(&plain, orientation);
+        let (whole, reduced) = (decode(&bytes).unwrap(), at_side(&bytes, 32));
+        assert_eq!(reduced.full, (whole.width(), whole.height()));
+        let expected = means(&whole, 2);
+        let (most, _) = common::difference(reduced.image.pixels(), expected.pixels());
+        assert!(most <= 4, "orientation {orientation}: {most}");
+    }
+}
+
+#[test]
+fn what_is_not_read_reduced_comes_whole() {
+    let image = common::noisy(64, 48, 2);
+    let whole_jpeg = jpeg(&image, 90);
+    let mut damaged = whole_jpeg.clone();
+    let middle = damaged.len() / 2;
+    damaged.splice(middle..middle, [0xff, 0xc8, 0, 2]);
+    let cmyk = std::fs::read(common::fixture("cmyk.jpg")).unwrap();
+    let cases = [
+        encoded(rgb(&image), ImageFormat::Png),
+        cmyk,
+        whole_jpeg[..whole_jpeg.len() / 2].to_vec(),
+        damaged,
+    ];
+    for (number, bytes) in cases.iter().enumerate() {
+        let (whole, reduced) = (decode(bytes).unwrap(), at_side(bytes, 4));
+        assert_eq!(reduced.image, whole, "case {number}");
+        assert_eq!(reduced.full, (whole.width(), whole.height()), "case {number}");
+    }
+}
+
+#[test]
+fn errors_and_limits_are_the_same_at_less_detail() {
+    let reduced = |bytes: &[u8]| {
+        decode_detail(bytes, Detail::LongSide(8), Vec::new())
+            .unwrap_err()
+            .to_string()
+    };
+    let jpeg = jpeg(&common::noisy(64, 48, 2), 90);
+    let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    let mut huge = jpeg.clone();
+    huge[frame + 5..frame + 9].copy_from_slice(&[0xea, 0x60, 0xea, 0x60]);
+    for bytes in [&b"not an image"[..], b"", &jpeg[..frame], &jpeg[..3], &huge] {
+        assert_eq!(reduced(bytes), decode(bytes).unwrap_err().to_string());
+    }
+    assert!(reduced(&huge).contains("60000 x 60000"), "{}", reduced(&huge));
 }
 
 #[test]
@@ -346,6 +473,26 @@ proptest! {
         if dimensions(&bytes).is_ok_and(|(w, h)| w * h < 1 << 20) {
             let _ = decode(&bytes);
             let _ = decode_strict(&bytes);
+        }
+    }
+
+    #[test]
+    fn damaged_jpegs_never_panic_at_less_detail(
+        kind in prop::sample::select(vec!["444", "422", "420", "440", "grey", "progressive"]),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        kept in any::<prop::sample::Index>(),
+        side in prop::sample::select(vec![1usize, 12, 24, 42]),
+    ) {
+        let mut bytes = std::fs::read(common::fixture(&format!("jpeg_{kind}.jpg"))).unwrap();
+        for (at, value) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.truncate(kept.index(bytes.len()) + 1);
+        if let Ok((width, height)) = dimensions(&bytes) && width * height < 1 << 20 {
+            let decoded = decode_detail(&bytes, Detail::LongSide(side), Vec::new());
+            prop_assert!(decoded.is_ok() || decode(&bytes).is_err());
+            prop_assert!(decoded.is_err() || decoded.is_ok_and(|d| d.full == (width, height)));
         }
     }
 

@@ -327,7 +327,6 @@ impl Huffman {
         };
         let (mut code, mut index) = (0u32, 0usize);
         for (length, &count) in (1u32..).zip(counts) {
-            let first = code;
             for _ in 0..count {
                 if length <= LOOK {
                     let at = (code << (LOOK - length)) as usize;
@@ -346,7 +345,6 @@ impl Huffman {
             if length > LOOK {
                 table.long[length as usize] = (code << (16 - length), index as i32 - code as i32);
             }
-            debug_assert!(first <= code);
             code <<= 1;
         }
         Some(table)
@@ -602,7 +600,12 @@ impl Plane {
 
     /// Reads a block's coefficients times their quantiser steps; gives the place of the last one.
     #[inline(always)]
-    fn read_block(&mut self, component: &Component, bits: &mut Bits<'_>, block: &mut [f32; 64]) -> Option<usize> {
+    fn read_block(
+        &mut self,
+        component: &Component,
+        bits: &mut Bits<'_>,
+        block: &mut [f32; 64],
+    ) -> Option<usize> {
         // A copy lives in registers.
         let mut own = *bits;
         let (_, difference) = own.symbol(&component.dc)?;
@@ -684,7 +687,11 @@ fn means(count: usize) -> Matrix {
     let merged = BLOCK / count;
     std::array::from_fn(|frequency| {
         std::array::from_fn(|sample| {
-            let norm = if frequency == 0 { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 };
+            let norm = if frequency == 0 {
+                std::f64::consts::FRAC_1_SQRT_2
+            } else {
+                1.0
+            };
             let wave = |x: usize| {
                 ((2 * x + 1) as f64 * frequency as f64 * std::f64::consts::PI / 16.0).cos() * norm / 2.0
             };
@@ -734,4 +741,77 @@ fn to_rgb(luma: &[f32], blue: &[f32], red: &[f32], out: &mut [u8]) {
 fn whole(sample: f32) -> i32 {
     const MAGIC: f32 = 12_582_912.0;
     (sample.clamp(-128.0, 127.0) + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zigzag_goes_as_the_standard_draws_it() {
+        let first = [0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32];
+        assert_eq!(ZIGZAG[..11], first);
+        assert_eq!(ZIGZAG[61..], [55, 62, 63]);
+        let mut all = ZIGZAG;
+        all.sort_unstable();
+        assert!((0..64).eq(all.map(usize::from)));
+    }
+
+    #[test]
+    fn the_scale_is_the_smallest_that_is_large_enough() {
+        let cases = [
+            (1280, 640, Some(Scale::Half)),
+            (1279, 640, None),
+            (2559, 640, Some(Scale::Half)),
+            (2560, 640, Some(Scale::Quarter)),
+            (20_000, 640, Some(Scale::Eighth)),
+            (1, 640, None),
+            (640, usize::MAX, None),
+        ];
+        for (from, to, expected) in cases {
+            assert_eq!(Scale::between(from, to), expected, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn merged_samples_are_the_means_of_the_whole_transform() {
+        let whole = means(8);
+        for count in [4, 2, 1] {
+            let merged = 8 / count;
+            for (frequency, (few, all)) in means(count).iter().zip(whole).enumerate() {
+                for (sample, part) in all.chunks(merged).enumerate() {
+                    let mean = part.iter().sum::<f32>() / merged as f32;
+                    assert!(
+                        (few[sample] - mean).abs() < 1e-6,
+                        "{count} samples, frequency {frequency}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codes_that_bits_cannot_tell_apart_are_refused() {
+        let mut counts = [0; 16];
+        counts[0] = 3;
+        assert!(Huffman::new(&counts, &[1, 2, 3], END_OF_BLOCK).is_none());
+        counts[0] = 2;
+        assert!(Huffman::new(&counts, &[1, 2], END_OF_BLOCK).is_some());
+    }
+
+    #[test]
+    fn numbers_are_extended_as_the_standard_says() {
+        let cases = [
+            (0, 0, 0),
+            (0, 1, -1),
+            (1, 1, 1),
+            (0, 3, -7),
+            (3, 3, -4),
+            (4, 3, 4),
+            (7, 3, 7),
+        ];
+        for (bits, size, expected) in cases {
+            assert_eq!(extended(bits, size), expected, "{bits} in {size} bits");
+        }
+    }
 }
