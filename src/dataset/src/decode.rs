@@ -66,6 +66,11 @@ impl Image {
         &self.pixels[y * self.width * 3..(y + 1) * self.width * 3]
     }
 
+    /// Bytes of memory that the samples take.
+    pub fn held_bytes(&self) -> usize {
+        self.pixels.capacity()
+    }
+
     /// Gives the buffer back, for reuse.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
@@ -220,7 +225,10 @@ fn decode_jpeg(
         Detail::Full => None,
     };
     // Which colours the file holds is for one decoder to say.
-    let plain = matches!(decoder.input_colorspace(), Some(ColorSpace::YCbCr | ColorSpace::Luma));
+    let plain = matches!(
+        decoder.input_colorspace(),
+        Some(ColorSpace::YCbCr | ColorSpace::Luma)
+    );
     let smaller = scale.filter(|_| plain);
     let (width, height) = match smaller.and_then(|scale| scaled::decode(bytes, scale, &mut buffer)) {
         Some(size) => size,

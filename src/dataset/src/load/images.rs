@@ -53,7 +53,7 @@ enum Slot {
 
 impl Images {
     /// The images of `dataset` with a long side of `imgsz`, resized from what is decoded at `detail`. Up to
-    /// `cache_bytes` of pixels are kept in memory.
+    /// `cache_bytes` of pixels are kept in memory (beside these, each takes under 100 bytes of bookkeeping).
     pub fn new(dataset: Arc<Dataset>, imgsz: usize, detail: Detail, cache_bytes: usize) -> Images {
         let slots = dataset.items.iter().map(|_| Mutex::new(Slot::NotHeld)).collect();
         Images {
@@ -92,7 +92,7 @@ impl Images {
         match self.read(&item.image, scratch) {
             Ok(loaded) => {
                 let loaded = Arc::new(loaded);
-                if self.reserve(loaded.image.pixels().len()) {
+                if self.reserve(loaded.image.held_bytes()) {
                     *slot = Slot::Held(Arc::clone(&loaded));
                 }
                 Some(loaded)
@@ -139,5 +139,65 @@ impl Images {
         let image = resize_reusing(&decoded, size.width, size.height, &mut scratch.resize);
         scratch.decoded = decoded.into_pixels();
         Ok(Loaded { image, original })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annotation::Label;
+
+    use super::*;
+    use crate::yaml::Item;
+
+    /// One image a size, as PNG files.
+    fn dataset(folder: &Path, sizes: &[(u32, u32)]) -> Arc<Dataset> {
+        let items = sizes.iter().enumerate().map(|(i, &(width, height))| {
+            let image = folder.join(format!("{i}.png"));
+            let pixels = vec![i as u8; (width * height * 3) as usize];
+            image::save_buffer(&image, &pixels, width, height, image::ExtendedColorType::Rgb8).unwrap();
+            Item {
+                image,
+                label: Label { rows: Vec::new() },
+                size: (width as usize, height as usize),
+            }
+        });
+        Arc::new(Dataset {
+            items: items.collect(),
+            ..Dataset::default()
+        })
+    }
+
+    fn held(images: &Images) -> Vec<usize> {
+        let of = |slot: &Mutex<Slot>| match &*slot.lock().unwrap() {
+            Slot::Held(loaded) => Some(loaded.image.held_bytes()),
+            _ => None,
+        };
+        images.slots.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn the_cache_holds_what_fits_and_never_more() {
+        let folder = tempfile::tempdir().unwrap();
+        // At 32 pixels: 3072, 1536, 3072, 1536 and 96 bytes.
+        let sizes = [(64, 64), (64, 32), (32, 32), (16, 8), (3200, 10)];
+        let dataset = dataset(folder.path(), &sizes);
+        let mut scratch = LoadScratch::default();
+        for (limit, expected) in [
+            (0, vec![]),
+            (95, vec![]),
+            (3071, vec![1536, 96]),
+            (3072, vec![3072]),
+            (4700, vec![3072, 1536]),
+            (4704, vec![3072, 1536, 96]),
+            (1 << 20, vec![3072, 1536, 3072, 1536, 96]),
+        ] {
+            let images = Images::new(Arc::clone(&dataset), 32, Detail::Full, limit);
+            for _ in 0..2 {
+                for item in 0..sizes.len() {
+                    images.load(item, &mut scratch).unwrap();
+                }
+                assert_eq!(held(&images), expected, "limit {limit}");
+            }
+        }
     }
 }
