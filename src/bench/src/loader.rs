@@ -1,15 +1,28 @@
 //! The training loader on one thread: mosaic, affine, HSV, flips, a batch in one piece.
 //!
 //! Seconds are those of the processor, not of the clock: one thread of a busy machine has only a share of a core.
+//!
+//! Cases `first/N-workers` and `warm/N-workers` run the loader's engine with N threads that sleep as long as an image
+//! took in `first` or `warm`, by the clock: how fast a consumer gets batches that does nothing else. With
+//! `/R-a-second` behind it the consumer trains at that rate, and its time is divided into training and waiting.
 
 use crate::{Measure, Sample};
 use anyhow::{Context, Result, bail};
 use dataset::{
     Dataset, Split,
-    load::{Loader, LoaderOptions},
+    load::{Loader, LoaderOptions, Rehearsal},
 };
 use serde_json::{Value, json};
-use std::{hint::black_box, path::Path, sync::Arc};
+use std::{
+    hint::black_box,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Batches of a rehearsal for each of its threads, and at least.
+const BATCHES_A_WORKER: usize = 10;
+const BATCHES: usize = 60;
 
 /// The dataset and a loader whose cache is full.
 pub struct OneThread {
@@ -17,6 +30,85 @@ pub struct OneThread {
     options: LoaderOptions,
     warm: Loader,
     epoch: u64,
+    first_cost: Cost,
+    warm_cost: Cost,
+}
+
+/// Processor time of images so far.
+#[derive(Default)]
+struct Cost {
+    seconds: f64,
+    images: usize,
+}
+
+impl Cost {
+    fn add(&mut self, sample: &Sample, images: usize) {
+        self.seconds += sample.seconds;
+        self.images += images;
+    }
+
+    fn of_one(&self) -> Result<Duration> {
+        if self.images == 0 {
+            bail!("nothing was measured yet to rehearse");
+        }
+        Ok(Duration::from_secs_f64(self.seconds / self.images as f64))
+    }
+}
+
+/// A case of threads that sleep.
+struct Rehearsed<'a> {
+    work: &'a str,
+    workers: usize,
+    /// Images a second that the trainer takes; none: as many as it gets.
+    rate: Option<f64>,
+}
+
+impl<'a> Rehearsed<'a> {
+    fn parse(case: &'a str) -> Option<Self> {
+        let mut parts = case.split('/');
+        let work = parts.next()?;
+        let workers = parts.next()?.strip_suffix("-workers")?.parse().ok()?;
+        let rate = match parts.next() {
+            Some(rate) => Some(rate.strip_suffix("-a-second")?.parse().ok()?),
+            None => None,
+        };
+        Some(Self { work, workers, rate })
+    }
+
+    /// Batches that are timed.
+    fn batches(&self) -> usize {
+        BATCHES.max(BATCHES_A_WORKER * self.workers)
+    }
+
+    fn run(&self, work: Duration, options: &LoaderOptions) -> Result<Sample> {
+        let rehearsal = Rehearsal {
+            work,
+            workers: self.workers,
+            batch: options.batch,
+            prefetch: options.prefetch,
+            batches: 1 + self.batches(),
+        };
+        let step = self.rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(options.batch as f64 / rate)
+        });
+        let mut batches = rehearsal.start()?;
+        // The first one comes late because the threads have only begun.
+        batches.next().transpose()?;
+        let (mut waiting, mut training) = (0.0, 0.0);
+        loop {
+            let start = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            black_box(batch?);
+            waiting += start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            std::thread::sleep(step);
+            training += start.elapsed().as_secs_f64();
+        }
+        Ok(Sample {
+            seconds: waiting + training,
+            parts: vec![("waiting", waiting), ("training", training)],
+        })
+    }
 }
 
 impl OneThread {
@@ -37,6 +129,8 @@ impl OneThread {
             options,
             warm,
             epoch: 0,
+            first_cost: Cost::default(),
+            warm_cost: Cost::default(),
         })
     }
 }
@@ -68,19 +162,36 @@ impl Measure for OneThread {
         json!({ "threads": 1, "dataset": self.dataset.items.len() })
     }
 
-    fn images(&self, _case: &str) -> Result<usize> {
-        Ok(self.dataset.items.len())
+    fn images(&self, case: &str) -> Result<usize> {
+        Ok(match Rehearsed::parse(case) {
+            Some(rehearsed) => rehearsed.batches() * self.options.batch,
+            None => self.dataset.items.len(),
+        })
     }
 
     fn once(&mut self, case: &str) -> Result<Sample> {
+        if let Some(rehearsed) = Rehearsed::parse(case) {
+            let cost = match rehearsed.work {
+                "first" => &self.first_cost,
+                _ => &self.warm_cost,
+            };
+            return rehearsed.run(cost.of_one()?, &self.options);
+        }
         self.epoch += 1;
+        let images = self.dataset.items.len();
         match case {
             "first" => {
                 let cold = Loader::new(Arc::clone(&self.dataset), self.options)?;
-                processor(|| epoch(&cold, self.epoch))
+                let sample = processor(|| epoch(&cold, self.epoch))?;
+                self.first_cost.add(&sample, images);
+                Ok(sample)
             }
-            "warm" => processor(|| epoch(&self.warm, self.epoch)),
-            _ => bail!("no case {case}; there are first and warm"),
+            "warm" => {
+                let sample = processor(|| epoch(&self.warm, self.epoch))?;
+                self.warm_cost.add(&sample, images);
+                Ok(sample)
+            }
+            _ => bail!("no case {case}; there are first, warm, and both with /N-workers[/R-a-second]"),
         }
     }
 }

@@ -38,7 +38,7 @@ enum What {
     Step(Threads),
     /// Inference: cases `fp32-B` and `bf16-B`, B images a batch
     Infer(Threads),
-    /// Loading: cases `first` and `warm`, on one thread
+    /// Loading: cases `first` and `warm`, on one thread, and rehearsals of more (see the module)
     Loader {
         /// The dataset's folder, as `scenes` made it
         folder: PathBuf,

@@ -7,6 +7,7 @@
 
 mod engine;
 mod images;
+mod rehearsal;
 mod train;
 mod validate;
 
@@ -16,6 +17,7 @@ use crate::augment::{self, OutOfRange};
 use crate::letterbox::STRIDE;
 
 pub use engine::Batches;
+pub use rehearsal::Rehearsal;
 pub use train::{Loader, LoaderOptions};
 pub use validate::{ValLoader, ValOptions, ValShape};
 

@@ -474,6 +474,66 @@ mod tests {
         );
     }
 
+    /// Images that are made only while `together` threads are at one at the same time.
+    struct Meeting {
+        batch: usize,
+        together: usize,
+        present: Mutex<usize>,
+        arrived: Condvar,
+    }
+
+    impl Recipe for Meeting {
+        fn batches(&self) -> usize {
+            (4 * self.together).div_ceil(self.batch)
+        }
+
+        fn layout(&self, _: usize) -> (usize, Size) {
+            (self.batch, Size::square(1))
+        }
+
+        fn make(
+            &self,
+            batch: usize,
+            place: usize,
+            _: &mut [u8],
+            _: &mut Scratch,
+        ) -> Result<Option<Sample>, LoadError> {
+            let mut present = self.present.lock().unwrap();
+            *present += 1;
+            self.arrived.notify_all();
+            let patience = std::time::Duration::from_secs(60);
+            let all = |present: &mut usize| *present < self.together;
+            let (present, late) = self.arrived.wait_timeout_while(present, patience, all).unwrap();
+            drop(present);
+            assert!(!late.timed_out(), "not all threads had work");
+            Ok(Some(Sample {
+                item: batch * self.batch + place,
+                targets: Vec::new(),
+                placement: None,
+            }))
+        }
+    }
+
+    #[test]
+    fn twenty_four_workers_all_have_work_at_once_whatever_the_size_of_a_batch() {
+        for batch in [1, 5, 8, 16, 64] {
+            let recipe = Arc::new(Meeting {
+                batch,
+                together: 24,
+                present: Mutex::new(0),
+                arrived: Condvar::new(),
+            });
+            let crew = Crew {
+                workers: 24,
+                ahead: super::super::ahead(24, batch, 0),
+                nice: 0,
+            };
+            let batches = Batches::new(recipe, Pool::new(crew.ahead), 0, crew).unwrap();
+            let items: Vec<usize> = batches.flat_map(|made| made.unwrap().items).collect();
+            assert!(items.len() >= 96 && items.is_sorted(), "batches of {batch}");
+        }
+    }
+
     #[test]
     fn a_panic_in_a_thread_ends_the_batches_with_an_error() {
         let recipe = Arc::new(Numbers {

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use super::MIN_ROUNDS;
+
 /// The benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
@@ -80,6 +82,8 @@ pub(super) struct Plan {
     pub contenders: Vec<Spec>,
     pub sets: Vec<Set>,
     pub comparisons: Vec<Comparison>,
+    /// Cases without a peer, whose rate is shown.
+    pub alone: Vec<(&'static str, String)>,
     /// Cases whose parts are shown as shares.
     pub shares: Vec<(&'static str, String)>,
 }
@@ -174,6 +178,7 @@ fn step() -> Plan {
             compare_sparing("640 px", "640", "640"),
             compare("640 px", "640", BEST, "640"),
         ],
+        alone: Vec::new(),
         shares: vec![
             (SPARING, "320-parts".to_owned()),
             (SPARING, "640-parts".to_owned()),
@@ -215,26 +220,65 @@ fn infer() -> Plan {
         ],
         sets: vec![set("1", 9, 5), set("8", 9, 1)],
         comparisons: lines("1").into_iter().chain(lines("8")).collect(),
+        alone: Vec::new(),
         shares: Vec::new(),
     }
 }
 
+/// Threads that share the work, and the rates in images a second of a trainer that they work for: below and above what
+/// they can do.
+const REHEARSALS: [(&str, usize, &[usize]); 6] = [
+    ("first", 1, &[]),
+    ("first", 2, &[]),
+    ("first", 24, &[2000, 6000, 12_000]),
+    ("warm", 1, &[]),
+    ("warm", 2, &[]),
+    ("warm", 24, &[6000, 12_000, 24_000]),
+];
+
 fn loader() -> Plan {
-    let set = |case: &str, label: &str, count| Set {
-        label: label.to_owned(),
-        rounds: 9,
-        turns: vec![turn(OURS, case, count), turn(PEER, case, count)],
-    };
+    let sides = |(work, workers, _): &(&str, usize, &[usize])| (OURS, format!("{work}/{workers}-workers"));
+    let alone: Vec<_> = REHEARSALS.iter().map(sides).collect();
+    let shares: Vec<_> = REHEARSALS
+        .iter()
+        .flat_map(|case| {
+            let of = |rate: &usize| (OURS, format!("{}/{rate}-a-second", sides(case).1));
+            case.2.iter().map(of)
+        })
+        .collect();
     Plan {
-        title: "training loader on one core (processor time), 1280 x 720 JPEGs to 640 px, mosaic + affine + HSV + flip, batch 8",
+        title: "training loader on one core (processor time), 1280 x 720 JPEGs to 640 px, mosaic + affine + HSV + flip, batch 8; \
+                N workers: the engine with threads that sleep as long as an image took (clock time), and a trainer's share of waiting",
         needs_scenes: true,
         contenders: vec![ours(OURS, &["loader"], true), peer(PEER, "bench_loader.py", None)],
-        sets: vec![set("first", "decoding", 1), set("warm", "from memory", 2)],
+        sets: vec![
+            Set {
+                label: "one thread".to_owned(),
+                rounds: 9,
+                turns: vec![
+                    turn(OURS, "first", 2),
+                    turn(PEER, "first", 1),
+                    turn(OURS, "warm", 2),
+                    turn(PEER, "warm", 1),
+                ],
+            },
+            Set {
+                label: "rehearsals".to_owned(),
+                rounds: MIN_ROUNDS,
+                turns: alone
+                    .iter()
+                    .chain(&shares)
+                    .map(|(contender, case)| turn(contender, case, 1))
+                    .collect(),
+            },
+        ],
         comparisons: vec![
             compare("decoding (first epoch)", "first", PEER, "first"),
             compare("from memory (cache=ram)", "warm", PEER, "warm"),
+            compare("from memory, peer decoding", "warm", PEER, "first"),
         ],
-        shares: Vec::new(),
+        alone,
+        shares,
     }
 }
 
@@ -259,6 +303,14 @@ mod tests {
                 for (contender, _) in [ours, peer] {
                     assert!(plan.contenders.iter().any(|spec| spec.label == *contender));
                 }
+            }
+            for side in plan.alone.iter().chain(&plan.shares) {
+                let turns = plan.sets.iter().flat_map(|set| &set.turns);
+                assert!(
+                    turns
+                        .map(|turn| (turn.contender, turn.case.clone()))
+                        .any(|turn| turn == *side)
+                );
             }
         }
     }

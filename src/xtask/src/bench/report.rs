@@ -87,9 +87,13 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 struct Row {
     case: String,
-    peer: &'static str,
     ours_rate: f64,
-    peer_rate: f64,
+    beside: Option<Beside>,
+}
+
+struct Beside {
+    peer: &'static str,
+    rate: f64,
     ratio: f64,
 }
 
@@ -113,10 +117,19 @@ impl Report {
         let row = |comparison: &super::plan::Comparison| {
             Some(Row {
                 case: comparison.label.clone(),
-                peer: comparison.peer.0,
                 ours_rate: measured.rate(&comparison.ours)?,
-                peer_rate: measured.rate(&comparison.peer)?,
-                ratio: measured.ratio(&comparison.ours, &comparison.peer)?,
+                beside: Some(Beside {
+                    peer: comparison.peer.0,
+                    rate: measured.rate(&comparison.peer)?,
+                    ratio: measured.ratio(&comparison.ours, &comparison.peer)?,
+                }),
+            })
+        };
+        let alone = |side: &(&'static str, String)| {
+            Some(Row {
+                case: side.1.clone(),
+                ours_rate: measured.rate(side)?,
+                beside: None,
             })
         };
         let shares = |side: &(&'static str, String)| Shares {
@@ -126,7 +139,12 @@ impl Report {
         Self {
             name,
             title: plan.title,
-            rows: plan.comparisons.iter().filter_map(row).collect(),
+            rows: plan
+                .comparisons
+                .iter()
+                .filter_map(row)
+                .chain(plan.alone.iter().filter_map(alone))
+                .collect(),
             shares: plan.shares.iter().map(shares).collect(),
             facts: measured.facts.clone(),
             skipped: measured.skipped.clone(),
@@ -139,12 +157,19 @@ impl Report {
         let rows: Vec<Value> = self
             .rows
             .iter()
-            .map(|row| {
-                json!({
-                    "case": row.case, "peer": row.peer, "unit": "img/s",
-                    "ours_rate": row.ours_rate, "peer_rate": row.peer_rate, "ratio": row.ratio,
-                })
-            })
+            .map(
+                |Row {
+                     case,
+                     ours_rate,
+                     beside,
+                 }| match beside {
+                    Some(Beside { peer, rate, ratio }) => json!({
+                        "case": case, "peer": peer, "unit": "img/s",
+                        "ours_rate": ours_rate, "peer_rate": rate, "ratio": ratio,
+                    }),
+                    None => json!({ "case": case, "unit": "img/s", "ours_rate": ours_rate }),
+                },
+            )
             .collect();
         let parts: Vec<Value> = self
             .shares
@@ -171,12 +196,17 @@ impl fmt::Display for Report {
             "{:<30} {:>8}  {:<18} {:>8} {:>7}",
             "", "azaion", "peer", "", "ratio"
         )?;
-        for row in &self.rows {
-            writeln!(
-                f,
-                "{:<30} {:>8.1}  {:<18} {:>8.1} {:>7.2}",
-                row.case, row.ours_rate, row.peer, row.peer_rate, row.ratio
-            )?;
+        for Row {
+            case,
+            ours_rate,
+            beside,
+        } in &self.rows
+        {
+            write!(f, "{case:<30} {ours_rate:>8.1}")?;
+            match beside {
+                Some(Beside { peer, rate, ratio }) => writeln!(f, "  {peer:<18} {rate:>8.1} {ratio:>7.2}")?,
+                None => writeln!(f)?,
+            }
         }
         for Shares { case, parts } in &self.shares {
             let total: f64 = parts.iter().map(|(_, ms)| ms).sum();
