@@ -1,4 +1,5 @@
 """Samples of the reference package's data pipeline with the random draws that made them, for `cargo xtask parity`.
+Also JPEGs as OpenCV, which the package decodes with, gives them, whole and resized.
 
     python image_samples.py DIR [--seed N]
 
@@ -33,8 +34,18 @@ CASES = {
     "mosaic": dict(mosaic=1.0, translate=0.1, scale=0.5),
     "hsv": dict(hsv_h=0.015, hsv_s=0.7, hsv_v=0.4),
     "flips": dict(flipud=0.5, fliplr=0.5),
+    "mixup": dict(mixup=0.7, mosaic=0.5, translate=0.1, scale=0.3),
     "default": dict(mosaic=1.0, translate=0.1, scale=0.5, hsv_h=0.015, hsv_s=0.7, hsv_v=0.4, fliplr=0.5),
 }
+# By what OpenCV calls the sampling; None: one component.
+SAMPLINGS = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    "grey": None,
+}
+QUALITIES = [50, 75, 95]
+JPEG_SIZES = [(320, 240), (333, 251), (129, 257)]
 
 
 def scene(width, height, rng):
@@ -57,6 +68,7 @@ class Draws:
         self.seen, self.on = [], False
         for module, name in [
             (random, "random"), (random, "uniform"), (random, "randint"), (random, "choices"), (np.random, "uniform"),
+            (np.random, "beta"),
         ]:
             setattr(module, name, self.wrapped(getattr(module, name)))
 
@@ -74,18 +86,51 @@ def parameters(draws, changes):
     """What the draws of one sample decide; they always come in this order."""
     values = iter([value for found in draws for value in found])
     take = lambda count: [next(values) for _ in range(count)]
-    out = dict(mosaic=None, hsv=None)
-    if take(1)[0] < changes.get("mosaic", 0.0):
-        partners, (y, x) = take(3), take(2)
-        out["mosaic"] = dict(partners=[int(p) for p in partners], centre=[int(x), int(y)])
-    out["affine"] = take(8)
-    take(2)  # Whether to mix or cut a second sample in: never here.
+
+    def geometry():
+        mosaic = None
+        if take(1)[0] < changes.get("mosaic", 0.0):
+            partners, (y, x) = take(3), take(2)
+            mosaic = dict(partners=[int(p) for p in partners], centre=[int(x), int(y)])
+        return dict(mosaic=mosaic, affine=take(8))
+
+    out = geometry() | dict(mixup=None, hsv=None)
+    if take(1)[0] < changes.get("mixup", 0.0):
+        partner = int(take(1)[0])
+        out["mixup"] = dict(partner=partner, **geometry(), ratio=take(1)[0])
+    take(1)  # Whether to cut a second sample in: never here.
     gains = [changes.get(f"hsv_{channel}", 0.0) for channel in "hsv"]
     if any(gains):
         out["hsv"] = [draw * gain for draw, gain in zip(take(3), gains)]
     out["flips"] = [draw < changes.get(axis, 0.0) for draw, axis in zip(take(2), ("flipud", "fliplr"))]
     assert len(list(values)) == 1, "one draw is left, about the order of the colours"
     return out
+
+
+def jpegs(folder, rng):
+    """JPEGs with what OpenCV makes of them: whole (side 0), and resized to a long side, as the package loads them."""
+    found = []
+    for width, height in JPEG_SIZES:
+        image, _ = scene(width, height, rng)
+        for sampling, factor in SAMPLINGS.items():
+            for quality in QUALITIES:
+                flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+                if factor is not None:
+                    flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
+                file = f"jpeg{len(found)}.jpg"
+                cv2.imwrite(str(folder / file), image if factor is not None else image[..., 1], flags)
+                whole = cv2.imread(str(folder / file))
+                longest = max(width, height)
+                for divisor in (1, 2, 2.6, 4, 8):
+                    side = int(longest / divisor)
+                    ratio = side / longest
+                    loaded = [min(int(np.ceil(n * ratio)), side) for n in (width, height)]
+                    pixels = whole if divisor == 1 else cv2.resize(whole, loaded, interpolation=cv2.INTER_LINEAR)
+                    output = f"jpeg{len(found)}.png"
+                    cv2.imwrite(str(folder / output), pixels)
+                    case = dict(sampling=sampling, quality=quality, divisor=divisor)
+                    found.append(dict(case, file=file, side=0 if divisor == 1 else side, output=output))
+    return found
 
 
 def main(folder, seed):
@@ -105,6 +150,8 @@ def main(folder, seed):
             name = f"letterbox{len(result['letterboxes'])}.png"
             cv2.imwrite(str(folder / name), boxed)
             result["letterboxes"].append(dict(source=i, scaleup=scaleup, auto=auto, output=name))
+
+    result["jpegs"] = jpegs(folder, rng)
 
     recorder = Draws()
     for case, changes in CASES.items():

@@ -1,12 +1,13 @@
-//! The way of an image: letterbox, and training samples made from the very draws that the reference's samples had.
+//! The way of an image: JPEGs decoded, letterbox, and training samples made from the very draws that the reference's
+//! samples had.
 
 use crate::table::{Bound, Gap, Row};
 use annotation::Row as LabelRow;
 use anyhow::Context;
 use dataset::{
-    augment::{Affine, Draws, Flips, Geometry, LabelledBox, Mosaic, Scratch, Source, apply},
+    augment::{Affine, Draws, Flips, Geometry, LabelledBox, Mixup, Mosaic, Scratch, Source, apply},
     batch::Target,
-    decode::{Image, decode_strict},
+    decode::{Detail, Image, decode_detail, decode_strict},
     letterbox::{Fit, Letterbox, Size, loaded_size},
     resize::{self, resize},
 };
@@ -32,6 +33,7 @@ struct Listing {
     /// Rows of (class, cx, cy, w, h) of every source image.
     sources: Vec<Vec<[f64; 5]>>,
     letterboxes: Vec<Boxed>,
+    jpegs: Vec<Jpeg>,
     samples: Vec<Sample>,
 }
 
@@ -44,18 +46,45 @@ struct Boxed {
 }
 
 #[derive(Deserialize)]
+struct Jpeg {
+    /// Subsampling of chroma, as 4:2:0.
+    sampling: String,
+    /// By how much the file is larger than the output.
+    divisor: f64,
+    file: String,
+    /// Long side of the output; 0 for the whole image.
+    side: usize,
+    output: String,
+}
+
+#[derive(Deserialize)]
 struct Sample {
     case: String,
     source: usize,
     output: String,
     /// Class, cx, cy, w, h as shares of the sides.
     boxes: Vec<[f64; 5]>,
-    mosaic: Option<Joined>,
-    /// Perspective x, y, angle, scale, shear x, y, translation x, y.
-    affine: [f64; 8],
+    #[serde(flatten)]
+    geometry: Placed,
+    mixup: Option<Mixed>,
     hsv: Option<[f64; 3]>,
     /// Vertical, horizontal.
     flips: [bool; 2],
+}
+
+#[derive(Deserialize)]
+struct Placed {
+    mosaic: Option<Joined>,
+    /// Perspective x, y, angle, scale, shear x, y, translation x, y.
+    affine: [f64; 8],
+}
+
+#[derive(Deserialize)]
+struct Mixed {
+    partner: usize,
+    #[serde(flatten)]
+    geometry: Placed,
+    ratio: f64,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +102,8 @@ pub fn compare(folder: &Path) -> anyhow::Result<Vec<Row>> {
     let pictures = (0..listing.sources.len())
         .map(|i| picture(&folder.join(format!("source{i}.png"))))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut rows = vec![letterboxes(&folder, &listing, &pictures)?];
+    let mut rows = jpegs(&folder, &listing.jpegs)?;
+    rows.push(letterboxes(&folder, &listing, &pictures)?);
     let loaded = listing
         .sources
         .iter()
@@ -120,6 +150,74 @@ fn beyond_one(found: &[u8], expected: &[u8]) -> usize {
     pairs.filter(|&(&a, &b)| a.abs_diff(b) > 1).count()
 }
 
+/// Levels apart: the most, and in the mean.
+#[derive(Clone, Copy)]
+struct Levels {
+    most: Gap,
+    sum: f64,
+}
+
+fn jpegs(folder: &Path, listed: &[Jpeg]) -> anyhow::Result<Vec<Row>> {
+    let mut cases: BTreeMap<String, Levels> = BTreeMap::new();
+    for jpeg in listed {
+        let expected = picture(&folder.join(&jpeg.output))?;
+        let ours = jpeg.ours(&folder.join(&jpeg.file))?;
+        let levels = cases.entry(jpeg.case()).or_insert(Levels {
+            most: Gap::NONE,
+            sum: 0.0,
+        });
+        levels.most = levels.most.and(self::levels(ours.pixels(), expected.pixels()));
+        let pairs = ours.pixels().iter().zip(expected.pixels());
+        levels.sum += pairs.map(|(&a, &b)| f64::from(a.abs_diff(b))).sum::<f64>();
+    }
+    let rows = cases.into_iter().flat_map(|(case, Levels { most, sum })| {
+        let row = |item, gap, bound| Row {
+            item,
+            case: case.clone(),
+            gap,
+            bound,
+        };
+        let mean = sum / most.values.max(1) as f64;
+        let mean = Gap {
+            absolute: mean,
+            relative: mean / 255.0,
+            ..most
+        };
+        [
+            row("JPEG: grey levels", most, Bound::Shown),
+            row("JPEG: grey levels, mean", mean, Bound::Shown),
+        ]
+    });
+    Ok(rows.collect())
+}
+
+impl Jpeg {
+    fn case(&self) -> String {
+        match self.divisor {
+            1.0 => format!("{}, whole", self.sampling),
+            2.0 => format!("{}, at a half", self.sampling),
+            more => format!("all kinds, at 1/{more}"),
+        }
+    }
+
+    /// The pixels as training loads them.
+    fn ours(&self, file: &Path) -> anyhow::Result<Image> {
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let detail = match self.side {
+            0 => Detail::Full,
+            side => Detail::LongSide(side),
+        };
+        let decoded =
+            decode_detail(&bytes, detail, Vec::new()).with_context(|| file.display().to_string())?;
+        if self.side == 0 {
+            return Ok(decoded.image);
+        }
+        let (width, height) = decoded.full;
+        let size = loaded_size(Size { width, height }, self.side);
+        Ok(resize(&decoded.image, size.width, size.height))
+    }
+}
+
 fn letterboxes(folder: &Path, listing: &Listing, pictures: &[Image]) -> anyhow::Result<Row> {
     let mut gap = Gap::NONE;
     for boxed in &listing.letterboxes {
@@ -164,26 +262,36 @@ impl Loaded {
     }
 }
 
+impl Placed {
+    fn drawn(&self) -> Geometry {
+        let [px, py, angle, scale, shear_x, shear_y, tx, ty] = self.affine;
+        Geometry {
+            mosaic: self.mosaic.as_ref().map(|joined| Mosaic {
+                partners: joined.partners,
+                centre_x: joined.centre[0],
+                centre_y: joined.centre[1],
+            }),
+            affine: Affine {
+                perspective: [px, py],
+                angle,
+                scale,
+                shear: [shear_x, shear_y],
+                translate: [tx, ty],
+            },
+        }
+    }
+}
+
 impl Sample {
     fn draws(&self) -> Draws {
-        let [px, py, angle, scale, shear_x, shear_y, tx, ty] = self.affine;
-        let mosaic = self.mosaic.as_ref().map(|joined| Mosaic {
-            partners: joined.partners,
-            centre_x: joined.centre[0],
-            centre_y: joined.centre[1],
+        let mixup = self.mixup.as_ref().map(|mixed| Mixup {
+            partner: mixed.partner,
+            geometry: mixed.geometry.drawn(),
+            lambda: mixed.ratio,
         });
         Draws {
-            geometry: Geometry {
-                mosaic,
-                affine: Affine {
-                    perspective: [px, py],
-                    angle,
-                    scale,
-                    shear: [shear_x, shear_y],
-                    translate: [tx, ty],
-                },
-            },
-            mixup: None,
+            geometry: self.geometry.drawn(),
+            mixup,
             hsv: self.hsv,
             flips: Flips {
                 vertical: self.flips[0],
