@@ -4,6 +4,7 @@
 //! - [`checks`] runs the numbered steps of `cargo xtask test` and `cargo xtask lint`;
 //! - [`bench`] measures ours and the reference package side by side;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
+//! - [`programs`] builds what they run;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
 //!
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
@@ -13,6 +14,7 @@ pub mod checks;
 pub mod digest;
 pub mod libtorch;
 pub mod parity;
+pub mod programs;
 pub mod progress;
 pub mod reference;
 pub mod workspace;

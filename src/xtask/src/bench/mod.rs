@@ -9,15 +9,14 @@ mod contender;
 mod plan;
 mod report;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
 
-use crate::reference;
 use crate::workspace::{Env, Workspace};
+use crate::{programs, reference};
 use contender::Contender;
 pub use plan::Name;
 use plan::{Plan, Turn};
@@ -37,7 +36,7 @@ const MIN_ROUNDS: usize = 3;
 pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
     let plan = Plan::of(name);
     let python = reference::interpreter(env)?;
-    let ours = build(workspace)?;
+    let ours = programs::build(workspace, "bench")?;
     let scratch = tempfile::tempdir().context("cannot make a folder for the peers' files")?;
     let scenes = scratch.path().join("scenes");
     if plan.needs_scenes {
@@ -114,45 +113,4 @@ fn measure(plan: &Plan, place: &Place<'_>) -> anyhow::Result<Measured> {
         eprintln!();
     }
     Ok(measured)
-}
-
-/// Builds our side with optimisation and gives the program's path.
-fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let output = workspace
-        .cargo()
-        .args(["build", "--release", "--package", "bench"])
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!(
-            "cargo build --release --package bench ended with {}",
-            output.status
-        );
-    }
-    executable(&String::from_utf8_lossy(&output.stdout)).context("cargo named no program of package bench")
-}
-
-/// The program that cargo's JSON messages name last.
-fn executable(messages: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_is_the_one_that_cargo_names() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/bench\"}\n\
-                        {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/bench")));
-        assert_eq!(executable("not json"), None);
-    }
 }

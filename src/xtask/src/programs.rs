@@ -1,0 +1,54 @@
+//! Programs of the workspace, built with optimisation.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::workspace::Workspace;
+
+/// Builds a package by itself, as `cargo run` does too, and gives the path of its program.
+///
+/// # Errors
+/// cargo cannot be started, does not build it, or it has no program.
+pub fn build(workspace: &Workspace, package: &str) -> anyhow::Result<PathBuf> {
+    let output = workspace
+        .cargo()
+        .args(["build", "--release", "--package", package])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "cargo build --release --package {package} ended with {}",
+            output.status
+        );
+    }
+    executable(&String::from_utf8_lossy(&output.stdout))
+        .with_context(|| format!("cargo named no program of package {package}"))
+}
+
+/// The program that cargo's JSON messages name last.
+fn executable(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_the_one_that_cargo_names() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/bench\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/bench")));
+        assert_eq!(executable("not json"), None);
+    }
+}
