@@ -6,11 +6,12 @@
 //! that both take turns on a machine whose speed changes by the minute.
 
 mod infer;
+mod learn;
 mod loader;
 mod scenes;
 mod step;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use std::{
@@ -20,6 +21,7 @@ use std::{
     process::ExitCode,
     time::Instant,
 };
+use train::Precision;
 
 /// As in `azaion`: for libtorch's tensors too.
 #[global_allocator]
@@ -48,6 +50,25 @@ enum What {
         /// A new folder
         folder: PathBuf,
     },
+    /// A whole training run, stopped by SIGINT and gone on with by the same command
+    Learn(learn::Args),
+    /// Copies a labelled folder into the form that both sides of `learn` read; prints what was copied
+    LearnData {
+        /// A folder with images/, labels/, classes.json, train.txt and val.txt
+        from: PathBuf,
+        /// A new folder
+        to: PathBuf,
+    },
+}
+
+/// A number format by its name.
+fn precision(name: &str) -> Result<Precision> {
+    Ok(match name {
+        "auto" => Precision::Auto,
+        "fp32" => Precision::Fp32,
+        "bf16" => Precision::Bf16,
+        _ => bail!("auto, fp32 or bf16"),
+    })
 }
 
 /// How much of the machine is used.
@@ -107,7 +128,7 @@ impl Sample {
 
 fn main() -> ExitCode {
     match run(Cli::parse().what) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -115,13 +136,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(what: What) -> Result<()> {
+fn run(what: What) -> Result<ExitCode> {
     match what {
-        What::Step(threads) => serve(&mut step::Step::new(threads.count())?),
-        What::Infer(threads) => serve(&mut infer::Infer::new(threads.count())?),
-        What::Loader { folder } => serve(&mut loader::OneThread::new(&folder)?),
-        What::Scenes { folder } => scenes::write(&folder),
+        What::Step(threads) => serve(&mut step::Step::new(threads.count())?)?,
+        What::Infer(threads) => serve(&mut infer::Infer::new(threads.count())?)?,
+        What::Loader { folder } => serve(&mut loader::OneThread::new(&folder)?)?,
+        What::Scenes { folder } => scenes::write(&folder)?,
+        What::Learn(args) => return learn::run(&args),
+        What::LearnData { from, to } => println!("{}", learn::data::copy(&from, &to)?),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Answers requests until standard input ends.

@@ -3,6 +3,7 @@
 //! - [`libtorch`] brings the one build of libtorch that every crate links (DESIGN: one build of it everywhere);
 //! - [`checks`] runs the numbered steps of `cargo xtask test` and `cargo xtask lint`;
 //! - [`bench`] measures ours and the reference package side by side;
+//! - [`learn`] trains both and compares what they reach;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
 //! - [`programs`] builds what they run;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
@@ -12,6 +13,7 @@
 pub mod bench;
 pub mod checks;
 pub mod digest;
+pub mod learn;
 pub mod libtorch;
 pub mod parity;
 pub mod programs;

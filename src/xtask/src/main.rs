@@ -1,5 +1,5 @@
-//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity), 64 bad usage,
-//! 75 the network did not answer, try again.
+//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn),
+//! 64 bad usage, 75 the network did not answer, try again.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use xtask::bench;
 use xtask::checks::{self, Context};
+use xtask::learn;
 use xtask::libtorch::link::{self, Version};
 use xtask::libtorch::setup::{How, Wheels};
 use xtask::libtorch::{Recipe, Setup, SetupError, tools};
@@ -61,6 +62,8 @@ enum Verb {
     },
     /// Compare every computation with the reference package; exit code 2 if a bound is broken
     Parity(parity::Options),
+    /// Train both from scratch and compare what they reach; takes hours, can be stopped and gone on with
+    Learn(learn::Options),
     /// Check format and lints; exit code 2 if they find something
     Lint,
     /// Format every crate
@@ -166,6 +169,16 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             setup(&workspace, Wheels::Fetch)?;
             let holds = parity::run(&options, &workspace, &process_env)?;
             Ok(exit(holds, FOUND_PROBLEMS))
+        }
+        Verb::Learn(options) => {
+            setup(&workspace, Wheels::Fetch)?;
+            let report = learn::run(&options, &workspace, &process_env)?;
+            if options.json {
+                println!("{:#}", report.json());
+            } else {
+                println!("{report}");
+            }
+            Ok(exit(!report.is_below(), FOUND_PROBLEMS))
         }
         Verb::Lint => {
             let report = checked(&workspace, &checks::lint_plan(), Vec::new())?;
