@@ -9,6 +9,7 @@ mod infer;
 mod learn;
 mod loader;
 mod scenes;
+mod soak;
 mod step;
 
 use anyhow::{Context, Result, bail};
@@ -52,6 +53,8 @@ enum What {
     },
     /// A whole training run, stopped by SIGINT and gone on with by the same command
     Learn(learn::Args),
+    /// A training run that goes on and on
+    Soak(soak::Args),
     /// Copies a labelled folder into the form that both sides of `learn` read; prints what was copied
     LearnData {
         /// A folder with images/, labels/, classes.json, train.txt and val.txt
@@ -143,6 +146,7 @@ fn run(what: What) -> Result<ExitCode> {
         What::Loader { folder } => serve(&mut loader::OneThread::new(&folder)?)?,
         What::Scenes { folder } => scenes::write(&folder)?,
         What::Learn(args) => return learn::run(&args),
+        What::Soak(args) => soak::run(&args)?,
         What::LearnData { from, to } => println!("{}", learn::data::copy(&from, &to)?),
     }
     Ok(ExitCode::SUCCESS)

@@ -4,8 +4,9 @@
 //! - [`checks`] runs the numbered steps of `cargo xtask test` and `cargo xtask lint`;
 //! - [`bench`] measures ours and the reference package side by side;
 //! - [`learn`] trains both and compares what they reach;
+//! - [`soak`] watches the memory of a long run;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
-//! - [`programs`] builds what they run;
+//! - [`programs`] builds what they run, [`resident`] reads what it holds;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
 //!
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
@@ -19,4 +20,6 @@ pub mod parity;
 pub mod programs;
 pub mod progress;
 pub mod reference;
+pub mod resident;
+pub mod soak;
 pub mod workspace;

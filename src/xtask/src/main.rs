@@ -1,4 +1,4 @@
-//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn),
+//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn, soak),
 //! 64 bad usage, 75 the network did not answer, try again.
 
 use std::os::unix::process::CommandExt;
@@ -16,6 +16,7 @@ use xtask::libtorch::setup::{How, Wheels};
 use xtask::libtorch::{Recipe, Setup, SetupError, tools};
 use xtask::parity;
 use xtask::reference::ReferenceError;
+use xtask::soak;
 use xtask::workspace::{Workspace, cache_dir, process_env};
 
 const FAILED: u8 = 1;
@@ -64,6 +65,8 @@ enum Verb {
     Parity(parity::Options),
     /// Train both from scratch and compare what they reach; takes hours, can be stopped and gone on with
     Learn(learn::Options),
+    /// Run on and on and watch the memory; exit code 2 if it grows
+    Soak(soak::Options),
     /// Check format and lints; exit code 2 if they find something
     Lint,
     /// Format every crate
@@ -179,6 +182,16 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
                 println!("{report}");
             }
             Ok(exit(!report.is_below(), FOUND_PROBLEMS))
+        }
+        Verb::Soak(options) => {
+            setup(&workspace, Wheels::Fetch)?;
+            let report = soak::run(&options, &workspace)?;
+            if options.json {
+                println!("{:#}", report.json());
+            } else {
+                println!("{report}");
+            }
+            Ok(exit(report.is_flat(), FOUND_PROBLEMS))
         }
         Verb::Lint => {
             let report = checked(&workspace, &checks::lint_plan(), Vec::new())?;
