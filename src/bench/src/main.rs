@@ -38,7 +38,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum What {
     /// Training steps: cases 320 and 640, and the same with `-parts`
-    Step(Threads),
+    Step(step::Args),
     /// Inference: cases `fp32-B` and `bf16-B`, B images a batch
     Infer(Threads),
     /// Loading: cases `first` and `warm`, on one thread, and rehearsals of more (see the module)
@@ -141,7 +141,7 @@ fn main() -> ExitCode {
 
 fn run(what: What) -> Result<ExitCode> {
     match what {
-        What::Step(threads) => serve(&mut step::Step::new(threads.count())?)?,
+        What::Step(args) => serve(&mut step::Step::new(&args)?)?,
         What::Infer(threads) => serve(&mut infer::Infer::new(threads.count())?)?,
         What::Loader { folder } => serve(&mut loader::OneThread::new(&folder)?)?,
         What::Scenes { folder } => scenes::write(&folder)?,

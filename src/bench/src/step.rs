@@ -1,6 +1,6 @@
 //! One whole training step: pixels to tensor, forward, loss, backward, clip, optimiser, EMA.
 
-use crate::{Measure, Sample};
+use crate::{Measure, Sample, Threads};
 use anyhow::{Context, Result};
 use dataset::{
     batch::{Batch, Target},
@@ -12,7 +12,6 @@ use detector::{
     net::from_rgb,
 };
 use serde_json::{Value, json};
-use std::num::NonZeroUsize;
 use tch::Device;
 use train::{
     Execution, Hyper, OptimizerChoice, Precision,
@@ -28,6 +27,16 @@ const BOXES_PER_IMAGE: usize = 12;
 /// An iteration past the warm-up, in the middle of a run.
 const ITERATION: u64 = 40_000;
 
+/// How a step is run.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    threads: Threads,
+    /// Number format of the forward and backward pass: auto, fp32 or bf16
+    #[arg(long, value_parser = crate::precision, default_value = "auto")]
+    precision: Precision,
+}
+
 /// A network in training.
 pub struct Step {
     detector: Detector,
@@ -41,7 +50,8 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn new(threads: NonZeroUsize) -> Result<Self> {
+    pub fn new(args: &Args) -> Result<Self> {
+        let threads = args.threads.count();
         torch::set_threads(threads.get())?;
         let hyper = Hyper {
             epochs: 100,
@@ -59,7 +69,7 @@ impl Step {
             .collect();
         Ok(Self {
             criteria: Criteria::new(hyper.gains, threads),
-            execution: Execution::new(Precision::Auto, threads),
+            execution: Execution::new(args.precision, threads),
             optimizer: Optimizer::new(&schedule, parameters),
             ema: Ema::new(&detector, ITERATION)?,
             settings: schedule.at(ITERATION),

@@ -62,6 +62,11 @@ impl Contender {
         Ok(contender)
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Has a case measured `count` times.
     pub fn ask(&mut self, case: &str, count: usize) -> anyhow::Result<Answer> {
         let sent = match &mut self.requests {

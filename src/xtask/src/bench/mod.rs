@@ -6,14 +6,17 @@
 //! repetitions. The first turn of every contender warms it up and is not counted.
 
 mod contender;
+mod memory;
 mod plan;
 mod report;
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
 
 use crate::workspace::{Env, Workspace};
 use crate::{programs, reference};
@@ -21,7 +24,6 @@ use contender::Contender;
 pub use plan::Name;
 use plan::{Plan, Turn};
 use report::Measured;
-pub use report::Report;
 
 /// A set ends before its last round when it has taken this long on a slow or busy machine,
 const PATIENCE: Duration = Duration::from_secs(75);
@@ -34,26 +36,20 @@ const MIN_ROUNDS: usize = 3;
 /// Our side does not build or run, or there is no interpreter with the reference package. A peer that cannot run is a
 /// line in the report.
 pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
-    let plan = Plan::of(name);
     let python = reference::interpreter(env)?;
     let ours = programs::build(workspace, "bench")?;
     let scratch = tempfile::tempdir().context("cannot make a folder for the peers' files")?;
-    let scenes = scratch.path().join("scenes");
-    if plan.needs_scenes {
-        let made = Command::new(&ours).arg("scenes").arg(&scenes).status()?;
-        if !made.success() {
-            bail!("bench scenes ended with {made}");
-        }
-    }
     let place = Place {
         ours: &ours,
         python: &python,
         scripts: &workspace.root().join("tests/reference"),
         scratch: scratch.path(),
-        scenes: &scenes,
+        scenes: &scratch.path().join("scenes"),
     };
-    let measured = measure(&plan, &place)?;
-    let report = Report::new(name, &plan, &measured);
+    let report = match Plan::of(name) {
+        Some(plan) => Report::Speed(speed(name, &plan, &place)?),
+        None => Report::Memory(memory::measure(&place)?),
+    };
     let folder = workspace.root().join("target/bench");
     std::fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{}.json", name.as_str()));
@@ -63,6 +59,34 @@ pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Re
     Ok(report)
 }
 
+/// A benchmark's outcome.
+pub enum Report {
+    /// Images a second, side by side.
+    Speed(report::Report),
+    /// Bytes, side by side.
+    Memory(memory::Report),
+}
+
+impl Report {
+    /// The numbers for programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Speed(report) => report.json(),
+            Self::Memory(report) => report.json(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Speed(report) => report.fmt(f),
+            Self::Memory(report) => report.fmt(f),
+        }
+    }
+}
+
 /// Where contenders find what they need.
 struct Place<'a> {
     ours: &'a Path,
@@ -70,6 +94,20 @@ struct Place<'a> {
     scripts: &'a Path,
     scratch: &'a Path,
     scenes: &'a Path,
+}
+
+fn speed(name: Name, plan: &Plan, place: &Place<'_>) -> anyhow::Result<report::Report> {
+    if plan.needs_scenes {
+        let made = Command::new(place.ours)
+            .arg("scenes")
+            .arg(place.scenes)
+            .status()?;
+        if !made.success() {
+            bail!("bench scenes ended with {made}");
+        }
+    }
+    let measured = measure(plan, place)?;
+    Ok(report::Report::new(name, plan, &measured))
 }
 
 /// All rounds of all cases.

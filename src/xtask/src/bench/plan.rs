@@ -13,6 +13,8 @@ pub enum Name {
     Loader,
     /// The folded yolo26n on 640 x 640 px
     Infer,
+    /// Peak memory of training steps of yolo26n, batch 8
+    Memory,
 }
 
 impl Name {
@@ -23,6 +25,7 @@ impl Name {
             Self::Step => "step",
             Self::Loader => "loader",
             Self::Infer => "infer",
+            Self::Memory => "memory",
         }
     }
 }
@@ -91,29 +94,31 @@ pub(super) struct Plan {
 const OURS: &str = "azaion";
 /// With one thread fewer than there are cores, as the peer is shipped.
 const SPARING: &str = "azaion, a core spare";
-const SHIPPED: &str = "peer as shipped";
-const BEST: &str = "peer at its best";
+pub(super) const SHIPPED: &str = "peer as shipped";
+pub(super) const BEST: &str = "peer at its best";
 const PEER: &str = "peer";
 const ONNX: &str = "onnxruntime fp32";
 
 impl Plan {
-    pub fn of(name: Name) -> Self {
+    /// The plan of a benchmark of speed; none for one of another kind.
+    pub fn of(name: Name) -> Option<Self> {
         match name {
-            Name::Step => step(),
-            Name::Loader => loader(),
-            Name::Infer => infer(),
+            Name::Step => Some(step()),
+            Name::Loader => Some(loader()),
+            Name::Infer => Some(infer()),
+            Name::Memory => None,
         }
     }
 }
 
-fn ours(label: &'static str, arguments: &'static [&'static str], scenes: bool) -> Spec {
+pub(super) fn ours(label: &'static str, arguments: &'static [&'static str], scenes: bool) -> Spec {
     Spec {
         label,
         program: Program::Ours { arguments, scenes },
     }
 }
 
-fn peer(label: &'static str, script: &'static str, how: Option<&'static str>) -> Spec {
+pub(super) fn peer(label: &'static str, script: &'static str, how: Option<&'static str>) -> Spec {
     Spec {
         label,
         program: Program::Peer {
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn whatever_is_compared_is_measured_in_the_same_set_by_a_contender_of_the_plan() {
         for name in [Name::Step, Name::Loader, Name::Infer] {
-            let plan = Plan::of(name);
+            let plan = Plan::of(name).unwrap();
             for Comparison { label, ours, peer } in &plan.comparisons {
                 let has = |set: &Set, side: &(&str, String)| {
                     set.turns

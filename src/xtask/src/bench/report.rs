@@ -234,7 +234,7 @@ impl fmt::Display for Report {
 }
 
 /// Cores and model of the processor.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_slows_down_changes_no_ratio() {
-        let report = Report::new(Name::Step, &Plan::of(Name::Step), &measured());
+        let report = Report::new(Name::Step, &Plan::of(Name::Step).unwrap(), &measured());
         let rows = report.json()["rows"].clone();
         assert_eq!(rows.as_array().map(Vec::len), Some(1));
         assert!((rows[0]["ratio"].as_f64().unwrap() - 3.0).abs() < 1e-12, "{rows}");
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn parts_are_shown_in_their_order_with_their_shares() {
-        let text = Report::new(Name::Step, &Plan::of(Name::Step), &measured()).to_string();
+        let text = Report::new(Name::Step, &Plan::of(Name::Step).unwrap(), &measured()).to_string();
         assert!(
             text.contains("320-parts, 400 ms: forward 300.0 (75.0 %) loss 100.0 (25.0 %)"),
             "{text}"
