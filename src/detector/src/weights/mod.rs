@@ -17,7 +17,7 @@ pub use pickle::{read_pt, write_pt};
 
 use crate::Error;
 use crate::net::{Config, Head, State};
-use crate::pt::PtError;
+use pt::PtError;
 use std::collections::HashMap;
 use tch::{Kind, Tensor};
 use torch::During;

@@ -1,7 +1,7 @@
 //! `.pt` files as weights.
 
 use super::{Elements, File, Meta, WeightMap, WeightsError, shape_of};
-use crate::pt::{self, Data, Entry, Limits};
+use pt::{Data, Entry, Limits};
 use std::collections::{BTreeMap, HashMap};
 use tch::Tensor;
 use torch::During;

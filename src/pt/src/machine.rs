@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 
 use super::tensor::Dtype;
-use super::value::{Arena, Id, Storage, Value, Values, View};
+use super::value::{Arena, Id, Storage, Value, Values, View, shown};
 use super::{Limits, PtError};
 
 /// Axes of a tensor; each tensor copies its shape, which many can share in the pickle.
-const MAX_AXES: usize = 16;
+const MAX_AXES: usize = 8;
 
 /// Runs a pickle to its end and returns what it built.
 pub(super) fn run<'a>(pickle: &'a [u8], limits: &Limits) -> Result<Values<'a>, PtError> {
@@ -230,7 +230,7 @@ impl<'a> Machine<'a> {
                 &[storage, offset, shape, strides, ..],
             ) => {
                 let view = self.view(storage, offset, shape, strides)?;
-                self.push(Value::Tensor(view))
+                self.push(Value::Tensor(Box::new(view)))
             }
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state", &[tensor, ..])
             | ("torch", "Size", &[tensor]) => {
@@ -255,7 +255,7 @@ impl<'a> Machine<'a> {
                 module: "torch",
                 name,
             } => Dtype::of_storage(name)
-                .ok_or_else(|| self.wrong(format!("tensors of type {name} are not supported"))),
+                .ok_or_else(|| self.wrong(format!("tensors of type {} are not supported", shown(name)))),
             _ => Err(self.wrong("a storage of no known type".to_owned())),
         }?;
         match (self.arena.get(key), self.size(elements)) {

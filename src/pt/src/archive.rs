@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::PtError;
+use super::value::shown;
 
 /// Signatures of the zip format's records.
 const LOCAL: u32 = 0x0403_4b50;
@@ -20,7 +21,7 @@ const LOCATOR64_LENGTH: usize = 20;
 
 pub(super) fn problem(member: &str, problem: &'static str) -> PtError {
     PtError::Archive {
-        member: member.to_owned(),
+        member: shown(member),
         problem,
     }
 }

@@ -9,8 +9,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use detector::pt::{Data, Dtype, Entry, Limits, PtError, PtFile, Source, Tensor, read, write};
 use proptest::prelude::*;
+use pt::{Data, Dtype, Entry, Limits, PtError, PtFile, Source, Tensor, read, write};
 use safetensors::SafeTensors;
 
 const TORCH: &[u8] = include_bytes!("fixtures/torch.pt");

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::PtError;
 use super::archive::{Archive, problem};
-use super::value::View;
+use super::value::{View, shown};
 
 /// Type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,8 @@ impl Tensor<'_> {
 pub(super) struct Storages<'a, 'b> {
     archive: &'b Archive<'a>,
     big_endian: bool,
-    /// Bytes that may still be copied: a few small storages viewed many times over must not fill the memory.
+    /// Bytes that tensors may still have: a storage viewed many times over must not fill the memory of whoever copies
+    /// the tensors.
     budget: usize,
 }
 
@@ -149,7 +150,7 @@ impl<'a, 'b> Storages<'a, 'b> {
             ));
         }
         let content = |expected: &'static str| PtError::Content {
-            place: name.clone(),
+            place: shown(&name),
             expected,
             found: format!(
                 "shape {:?}, strides {:?}, offset {} in {} elements",
@@ -157,14 +158,14 @@ impl<'a, 'b> Storages<'a, 'b> {
             ),
         };
         let count = extent(view).ok_or_else(|| content("a tensor within its storage"))?;
+        let length = count.checked_mul(size).filter(|&length| length <= self.budget);
+        self.budget -= length.ok_or_else(|| content("tensors no larger than the file"))?;
         let bytes = if count == 0 {
             Cow::Borrowed(&storage[..0])
         } else if is_contiguous(view) && !self.big_endian {
             // Within the storage, as `extent` has said.
             Cow::Borrowed(&storage[view.offset * size..(view.offset + count) * size])
         } else {
-            let bytes = count.checked_mul(size).filter(|&bytes| bytes <= self.budget);
-            self.budget -= bytes.ok_or_else(|| content("tensors no larger than the file"))?;
             Cow::Owned(gathered(view, storage, size, count, self.big_endian))
         };
         Ok(Tensor {

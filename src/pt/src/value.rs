@@ -32,7 +32,8 @@ pub(super) enum Value<'a> {
         attributes: Option<Id>,
     },
     Storage(Storage<'a>),
-    Tensor(View<'a>),
+    /// Boxed: the arena has room for the largest kind of value everywhere.
+    Tensor(Box<View<'a>>),
 }
 
 /// Raw elements in the archive.
@@ -51,6 +52,16 @@ pub(super) struct View<'a> {
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
+}
+
+/// Text of a file in a message: short, and nothing that a terminal would obey.
+pub fn shown(text: &str) -> String {
+    const LENGTH: usize = 80;
+    let mut shown: String = text.chars().take(LENGTH).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LENGTH).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// All values of a pickle.
@@ -117,9 +128,11 @@ impl<'a> Values<'a> {
             Value::List(_) => "a list".to_owned(),
             Value::Set => "a set".to_owned(),
             Value::Dict(_) => "a dictionary".to_owned(),
-            Value::Global { module, name } => format!("the name {module}.{name}"),
+            Value::Global { module, name } => format!("the name {}.{}", shown(module), shown(name)),
             Value::Record { class, .. } => match self.get(*class) {
-                Value::Global { module, name } => format!("an object of class {module}.{name}"),
+                Value::Global { module, name } => {
+                    format!("an object of class {}.{}", shown(module), shown(name))
+                }
                 _ => "an object of an unnamed class".to_owned(),
             },
             Value::Storage(_) => "a bare storage".to_owned(),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::tensor::{Storages, Tensor};
-use super::value::{Id, Value, Values};
+use super::value::{Id, Value, Values, shown};
 use super::{Limits, PtError, PtFile, Source};
 
 /// Finds the network in the root value and reads its tensors.
@@ -44,6 +44,8 @@ pub(super) fn extract<'a>(
             .and_then(|id| int(values, id))
             .and_then(|n| u32::try_from(n).ok()),
         scale: entry(yaml, "scale").and_then(|id| text(values, id)),
+        architecture: entry(yaml, "yaml_file").and_then(|id| text(values, id)),
+        imgsz: imgsz(values, root, network),
         epoch: entry(values.entries(root), "epoch").and_then(|id| int(values, id)),
         extra_json: None,
     })
@@ -79,8 +81,8 @@ fn find(values: &Values<'_>, root: Id) -> Result<(Id, Source), PtError> {
     Ok((root, Source::StateDict))
 }
 
-/// Length of a tensor's full name in bytes.
-const MAX_NAME: usize = 1024;
+/// Length of a tensor's full name in bytes; the reference's have 50 at most.
+const MAX_NAME: usize = 256;
 /// Length of a class's name in bytes, and number of classes.
 const MAX_CLASS_NAME: usize = 256;
 const MAX_CLASSES: usize = 1 << 14;
@@ -174,7 +176,7 @@ impl<'v> Walk<'_, '_, 'v> {
     fn unexpected(&self, place: &str, expected: &'static str, found: Id) -> PtError {
         let place = if place.is_empty() { "network" } else { place };
         PtError::Content {
-            place: place.to_owned(),
+            place: shown(place),
             expected,
             found: self.values.describe(found),
         }
@@ -193,6 +195,15 @@ fn text(values: &Values<'_>, id: Id) -> Option<String> {
         Value::Text(text) if text.len() <= MAX_CLASS_NAME => Some((*text).to_owned()),
         _ => None,
     }
+}
+
+/// From the arguments of the training, which the checkpoint keeps, or those that the network keeps itself.
+fn imgsz(values: &Values<'_>, root: Id, network: Id) -> Option<u32> {
+    [(root, "train_args"), (network, "args")]
+        .into_iter()
+        .filter_map(|(holder, arguments)| values.some_entry(values.entries(holder), arguments))
+        .filter_map(|arguments| values.some_entry(values.entries(arguments), "imgsz"))
+        .find_map(|size| u32::try_from(int(values, size)?).ok())
 }
 
 /// Class names, kept as a map from index to name or as a list.

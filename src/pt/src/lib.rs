@@ -6,9 +6,10 @@
 //! dictionaries, and dictionaries under `ema`, `model` or `state_dict`. Written: a state dictionary for
 //! `torch.load(weights_only=True)`, with our own metadata in a member that PyTorch ignores.
 //!
-//! Guarantees of [`read`]: it never panics, whatever the bytes; it allocates at most a small multiple of their length
-//! and of [`Limits`]; contiguous tensors borrow from the input. Facts: the project's description of YOLO26
-//! (docs/CLEANROOM.md), checked both ways with PyTorch by `tests/pt_files.rs`.
+//! Guarantees of [`read`], whatever the bytes: it never panics; it takes at most 512 bytes of memory for each byte of the
+//! pickle (whose length [`Limits`] bounds), and beside that copies as long as the file (`tests/memory.rs` and the fuzz
+//! targets hold it to that). Contiguous tensors borrow from the input. Facts: the project's description of YOLO26
+//! (docs/CLEANROOM.md), checked both ways with PyTorch by `tests/files.rs`.
 
 mod archive;
 mod machine;
@@ -20,6 +21,7 @@ mod write;
 use std::collections::BTreeMap;
 
 pub use tensor::{Dtype, Tensor};
+pub use value::shown;
 pub use write::{Data, Entry, write};
 
 /// Where our own metadata is kept, below the archive's folder.
@@ -34,7 +36,7 @@ pub enum PtError {
     )]
     NotAnArchive,
     /// The archive is damaged, or uses what PyTorch does not.
-    #[error("archive member {member:?}: {problem}")]
+    #[error("archive member '{member}': {problem}")]
     Archive {
         /// Name of the member, empty for the directory itself.
         member: String,
@@ -125,6 +127,10 @@ pub struct PtFile<'a> {
     pub classes: Option<u32>,
     /// The scale's letter as the architecture description has it.
     pub scale: Option<String>,
+    /// File name of the architecture description that the network was built from.
+    pub architecture: Option<String>,
+    /// Side of the training images in pixels.
+    pub imgsz: Option<u32>,
     /// The last finished epoch, from 0; -1 in a stripped file.
     pub epoch: Option<i64>,
     /// Our own metadata, if we wrote the file.
