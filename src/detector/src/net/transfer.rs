@@ -53,12 +53,25 @@ pub(super) fn config_of(operation: &'static str, weights: &WeightMap) -> Result<
             ));
         }
     };
-    let last = [Head::One2Many, Head::One2One].into_iter().find_map(|head| {
-        let [_, classes] = head.branch_names();
-        weights.get(&format!("model.23.{classes}.0.2.weight"))
-    });
-    match last.map(Tensor::size).as_deref() {
+    let branches = [Head::One2Many, Head::One2One].map(|head| head.branch_names()[1]);
+    let last = |branch: &str| weights.get(&format!("model.23.{branch}.0.2.weight"));
+    let branch = branches
+        .into_iter()
+        .find(|branch| last(branch).is_some())
+        .unwrap_or(branches[0]);
+    match last(branch).map(Tensor::size).as_deref() {
         Some(&[nc, hidden, 1, 1]) => {
+            // Square, unlike the last one: a hidden width that the file does not pay for with bytes would make a
+            // network of any size of a small file.
+            let middle = format!("model.23.{branch}.0.1.1.conv.weight");
+            match weights.get(&middle).map(Tensor::size).as_deref() {
+                Some(&[out, into, 1, 1]) if (out, into) == (hidden, hidden) => {}
+                Some(other) => {
+                    let expected = format!("'{middle}' of sizes {:?}", [hidden, hidden, 1, 1]);
+                    return Err(Error::mismatch(operation, expected, format!("{other:?}")));
+                }
+                None => return Err(missing(&middle)),
+            }
             Config::with_class_hidden(scale, usize::try_from(nc).unwrap_or(0), hidden)
         }
         Some(other) => Err(Error::mismatch(
@@ -94,7 +107,7 @@ pub(super) fn load_all(config: Config, state: &State, weights: &WeightMap) -> Re
         weights
             .names()
             .filter(|name| state.get(name).is_none())
-            .map(|name| format!("'{name}' is not part of it")),
+            .map(|name| format!("'{}' is not part of it", pt::shown(name))),
     );
     if !problems.is_empty() {
         let more = problems.len().saturating_sub(LISTED);

@@ -1,6 +1,7 @@
 //! Safetensors files.
 
-use super::{Elements, File, META_KEY, Meta, WeightMap, WeightsError, shape_of};
+use super::{Elements, File, Foreign, META_KEY, Meta, WeightMap, WeightsError, shape_of};
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use torch::During;
 /// # Errors
 /// The container is broken, a tensor is of another kind, or our metadata is not understood.
 pub fn read(bytes: &[u8]) -> Result<File, WeightsError> {
+    refuse_long_header(bytes)?;
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let container = SafeTensors::deserialize(bytes)?;
     let mut extra = header.metadata().clone().unwrap_or_default();
@@ -30,7 +32,7 @@ pub fn read(bytes: &[u8]) -> Result<File, WeightsError> {
             Dtype::I64 => Kind::Int64,
             other => {
                 return Err(WeightsError::Kind {
-                    name,
+                    name: pt::shown(&name),
                     kind: format!("{other:?}"),
                 });
             }
@@ -52,8 +54,17 @@ pub fn read(bytes: &[u8]) -> Result<File, WeightsError> {
         weights,
         meta,
         extra,
-        foreign_names: Vec::new(),
+        foreign: Foreign::default(),
     })
+}
+
+/// Parsed, a header takes tens of times its length; the largest network's has well below 1 MB.
+fn refuse_long_header(bytes: &[u8]) -> Result<(), WeightsError> {
+    const LONGEST: u64 = 8 << 20;
+    match bytes.first_chunk() {
+        Some(&length) if u64::from_le_bytes(length) > LONGEST => Err(SafeTensorError::HeaderTooLarge.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Writes tensors, their description (if they are a network's) and any further metadata.

@@ -33,20 +33,19 @@ impl Meta {
     /// # Errors
     /// Not one name a class.
     pub fn new(config: Config, names: Vec<String>, imgsz: Option<u32>) -> Result<Self, WeightsError> {
-        let created_by = format!("azaion {}", env!("CARGO_PKG_VERSION"));
         let meta = Self {
             format: FORMAT,
             scale: config.scale(),
             nc: config.nc(),
             names,
             imgsz,
-            created_by,
+            created_by: this_program(),
         };
         meta.checked(config)
     }
 
     /// For weights that come without a description: the names that are known, if there is one a class, else numbers.
-    pub(super) fn guessed(config: Config, known: &[String]) -> Self {
+    pub(super) fn guessed(config: Config, known: &[String], imgsz: Option<u32>) -> Self {
         let names = if known.len() == config.nc() {
             known.to_vec()
         } else {
@@ -58,8 +57,17 @@ impl Meta {
             scale: config.scale(),
             nc: config.nc(),
             names,
-            imgsz: None,
+            imgsz,
             created_by,
+        }
+    }
+
+    /// The same for a file that this program writes.
+    pub(super) fn rewritten(&self) -> Self {
+        Self {
+            format: FORMAT,
+            created_by: this_program(),
+            ..self.clone()
         }
     }
 
@@ -95,4 +103,8 @@ impl Meta {
         }
         Ok(self)
     }
+}
+
+fn this_program() -> String {
+    format!("azaion {}", env!("CARGO_PKG_VERSION"))
 }

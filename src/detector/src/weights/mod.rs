@@ -2,17 +2,19 @@
 //!
 //! A file of ours holds every tensor of a network's state (float32; batch counts int64) and one JSON object, [`Meta`],
 //! whose `format` is checked first: in a safetensors file under the metadata key `azaion`, in a `.pt` file in a member of
-//! its own. Files without it, straight from another tool, are read too; nothing in a `.pt` file is executed. Bytes in,
-//! bytes out: the caller writes files, atomically.
+//! its own. Files without it, straight from another tool, are read too; nothing in a `.pt` file is executed, and no file
+//! takes more memory than a small multiple of its length. The caller writes files, atomically.
 
 mod container;
 mod meta;
 mod model;
+mod open;
 mod pickle;
 
 pub use container::{read, write};
 pub use meta::{FORMAT, META_KEY, Meta};
-pub use model::{FusedModel, Model};
+pub use model::{FusedModel, Model, Network};
+pub use open::{LARGEST, read_file};
 pub use pickle::{read_pt, write_pt};
 
 use crate::Error;
@@ -33,7 +35,7 @@ pub enum WeightsError {
     Pt(#[from] PtError),
     /// The safetensors container is broken.
     #[error("broken safetensors file: {0}; fetch or write it again")]
-    Container(#[from] safetensors::SafeTensorError),
+    Container(safetensors::SafeTensorError),
     /// A tensor of a kind that no weight has.
     #[error("tensor '{name}' holds {kind}; expected F32, F16, BF16, F64 or I64")]
     Kind {
@@ -64,9 +66,30 @@ pub enum WeightsError {
         /// The head asked for.
         asked: Head,
     },
+    /// Of another family, or incomplete.
+    #[error("not a YOLO26 detector of scale n, s, m, l or x: {problem}; the file holds {found}")]
+    Stranger {
+        /// What was expected and is not there.
+        problem: String,
+        /// What the file holds instead.
+        found: String,
+    },
+    /// The file cannot be opened or read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// More than a model can have.
+    #[error("it has {0} bytes, a model file has at most {LARGEST}")]
+    TooLarge(u64),
     /// The tensors do not make up a network, or memory ran out.
     #[error(transparent)]
     Network(#[from] Error),
+}
+
+// Not a source as well: its message says all of it.
+impl From<safetensors::SafeTensorError> for WeightsError {
+    fn from(error: safetensors::SafeTensorError) -> Self {
+        Self::Container(error)
+    }
 }
 
 impl From<torch::Error> for WeightsError {
@@ -143,22 +166,56 @@ pub struct File {
     pub meta: Option<Meta>,
     /// The metadata of others.
     pub extra: HashMap<String, String>,
-    /// Class names that another tool wrote, by index.
-    foreign_names: Vec<String>,
+    /// What another tool wrote about its network.
+    foreign: Foreign,
+}
+
+/// What another tool's file says of its network, beside the tensors.
+#[derive(Default)]
+struct Foreign {
+    /// Class names by index.
+    names: Vec<String>,
+    /// Side of the training images in pixels.
+    imgsz: Option<u32>,
+    /// What the network was built from.
+    architecture: Option<String>,
 }
 
 impl File {
     /// Class names by index; empty if the file has none.
     pub fn names(&self) -> &[String] {
-        self.meta.as_ref().map_or(&self.foreign_names, |meta| &meta.names)
+        self.meta.as_ref().map_or(&self.foreign.names, |meta| &meta.names)
     }
 
     /// The description, or what the tensors themselves say.
     fn describe(&self, config: Config) -> Result<Meta, WeightsError> {
         match &self.meta {
             Some(meta) => meta.clone().checked(config),
-            None => Ok(Meta::guessed(config, &self.foreign_names)),
+            None => Ok(Meta::guessed(config, &self.foreign.names, self.foreign.imgsz)),
         }
+    }
+
+    /// Why the tensors are no network, with what they are instead.
+    fn refusal(&self, error: Error) -> WeightsError {
+        let problem = match error {
+            Error::Mismatch { expected, got, .. } => format!("expected {expected}, got {got}"),
+            Error::Weights { scale, nc, problems } => {
+                format!("taken for yolo26{scale} with {nc} classes, {problems}")
+            }
+            other => return other.into(),
+        };
+        let mut found = match self.weights.names().next() {
+            None => "no tensors".to_owned(),
+            Some(first) => format!(
+                "{} tensors, the first '{}'",
+                self.weights.entries.len(),
+                pt::shown(first)
+            ),
+        };
+        if let Some(architecture) = &self.foreign.architecture {
+            found += &format!(", built from {}", pt::shown(architecture));
+        }
+        WeightsError::Stranger { problem, found }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `.pt` files as weights.
 
-use super::{Elements, File, Meta, WeightMap, WeightsError, shape_of};
+use super::{Elements, File, Foreign, Meta, WeightMap, WeightsError, shape_of};
 use pt::{Data, Entry, Limits};
 use std::collections::{BTreeMap, HashMap};
 use tch::Tensor;
@@ -13,7 +13,11 @@ use torch::During;
 pub fn read_pt(bytes: &[u8]) -> Result<File, WeightsError> {
     let file = pt::read(bytes, &Limits::default())?;
     let meta = file.extra_json.map(Meta::parse).transpose()?;
-    let foreign_names = file.names.as_ref().map(names_by_index).unwrap_or_default();
+    let foreign = Foreign {
+        names: file.names.as_ref().map(names_by_index).unwrap_or_default(),
+        imgsz: file.imgsz,
+        architecture: file.architecture.clone(),
+    };
     let mut weights = WeightMap::default();
     for tensor in &file.tensors {
         let sizes: Vec<i64> = tensor
@@ -35,7 +39,7 @@ pub fn read_pt(bytes: &[u8]) -> Result<File, WeightsError> {
         weights,
         meta,
         extra: HashMap::new(),
-        foreign_names,
+        foreign,
     })
 }
 
