@@ -7,6 +7,7 @@
 //! - [`soak`] watches the memory of a long run;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
 //! - [`programs`] builds what they run, [`resident`] reads what it holds;
+//! - [`fuzz`] feeds the decoders of foreign bytes with what libFuzzer makes up;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
 //!
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
@@ -14,6 +15,7 @@
 pub mod bench;
 pub mod checks;
 pub mod digest;
+pub mod fuzz;
 pub mod learn;
 pub mod libtorch;
 pub mod parity;

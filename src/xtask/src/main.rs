@@ -1,4 +1,4 @@
-//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn, soak),
+//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn, soak, fuzz),
 //! 64 bad usage, 75 the network did not answer, try again.
 
 use std::os::unix::process::CommandExt;
@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use xtask::bench;
 use xtask::checks::{self, Context};
+use xtask::fuzz;
 use xtask::learn;
 use xtask::libtorch::link::{self, Version};
 use xtask::libtorch::setup::{How, Wheels};
@@ -67,6 +68,8 @@ enum Verb {
     Learn(learn::Options),
     /// Run on and on and watch the memory; exit code 2 if it grows
     Soak(soak::Options),
+    /// Feed a decoder of foreign bytes with made-up input; exit code 2 if it finds something
+    Fuzz(fuzz::Options),
     /// Check format and lints; exit code 2 if they find something
     Lint,
     /// Format every crate
@@ -192,6 +195,11 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
                 println!("{report}");
             }
             Ok(exit(report.is_flat(), FOUND_PROBLEMS))
+        }
+        Verb::Fuzz(options) => {
+            setup(&workspace, Wheels::Fetch)?;
+            let nothing = fuzz::run(&options, &workspace, &process_env)?;
+            Ok(exit(nothing, FOUND_PROBLEMS))
         }
         Verb::Lint => {
             let report = checked(&workspace, &checks::lint_plan(), Vec::new())?;
