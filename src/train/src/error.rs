@@ -89,6 +89,17 @@ pub enum Error {
         /// The value asked for.
         ours: String,
     },
+    /// Nothing to start from under this name.
+    #[error(
+        "there is no model '{name}': give yolo26n, s, m, l or x to start from random weights, or a .pt or .safetensors \
+         file ({path} is not there)"
+    )]
+    NoModel {
+        /// What was asked for.
+        name: String,
+        /// Where a file of this name would be.
+        path: PathBuf,
+    },
     /// The base weights are of another scale.
     #[error(
         "{path} holds weights of yolo26{got}, but yolo26{expected} is to be trained; name the scale of the file"

@@ -22,6 +22,6 @@ mod validate;
 pub use error::Error;
 pub use hyper::{Hyper, OptimizerChoice, Precision};
 pub use run::{BEST, CHECKPOINT, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Summary, run};
-pub use start::parameters;
+pub use start::{Start, parameters};
 pub use step::Execution;
 pub use validate::{Network, Validation, ValidationOptions, validate};

@@ -3,7 +3,7 @@
 use crate::{Error, checkpoint::Checkpoint};
 use detector::{
     Detector,
-    weights::{Meta, Model, WeightMap, write_pt},
+    weights::{Meta, Model, WeightMap, read_file, write_pt},
 };
 use std::path::Path;
 
@@ -16,14 +16,12 @@ pub fn write(path: &Path, detector: &Detector, names: &[String], imgsz: usize) -
 
 /// Reads a `.pt` or `.safetensors` file as a network.
 pub fn read_model(path: &Path) -> Result<Model, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    Model::from_bytes(&bytes).map_err(|source| Error::Model {
-        path: path.to_owned(),
-        source,
-    })
+    read_file(path)
+        .and_then(|bytes| Model::from_bytes(&bytes))
+        .map_err(|source| Error::Model {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// The tensors of a checkpoint under `prefix`.

@@ -10,9 +10,47 @@ use dataset::{
     Dataset,
     rng::{self, Purpose},
 };
-use detector::{Config, Detector, weights::WeightMap};
+use detector::{
+    Config, Detector, Scale,
+    net::Transfer,
+    weights::{Meta, WeightMap},
+};
 use sha2::{Digest, Sha256};
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// What a run starts from, by the name that a person gives (`TRAINING_MODEL`, `--model`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Scale of the network.
+    pub scale: Scale,
+    /// Weights to start from; none: random ones.
+    pub base: Option<PathBuf>,
+}
+
+impl Start {
+    /// `yolo26n`, `s`, `m`, `l` or `x` (or the letter alone) for random weights, else a model file, whose path is taken
+    /// from `folder` and whose scale is read from its tensors.
+    ///
+    /// # Errors
+    /// There is no such file, or it holds no network that can be trained.
+    pub fn named(name: &str, folder: &Path) -> Result<Self, Error> {
+        if let Ok(scale) = name.parse() {
+            return Ok(Self { scale, base: None });
+        }
+        let path = folder.join(name);
+        if !path.exists() {
+            let name = name.to_owned();
+            return Err(Error::NoModel { name, path });
+        }
+        Ok(Self {
+            scale: model_file::read_model(&path)?.meta.scale,
+            base: Some(path),
+        })
+    }
+}
 
 /// The network to begin with: random weights, or those of another model as far as they fit.
 pub(crate) fn initial_network(
@@ -36,15 +74,32 @@ pub(crate) fn initial_network(
     let weights = WeightMap::of(model.detector.state())?;
     let (detector, transfer) = Detector::fine_tune(&weights, &model.meta.names, names, &mut rng)?;
     if !transfer.fresh.is_empty() {
-        let mut text = format!(
-            "{} tensors of {} start fresh: ",
-            transfer.fresh.len(),
-            base.display()
-        );
-        let _ = write!(text, "{}", transfer.fresh.join(", "));
+        let text = taken_over(base, &model.meta, names, &transfer);
         observer.on(Event::Warning(&text));
     }
     Ok(detector)
+}
+
+/// What of the base fits, and what is drawn afresh.
+fn taken_over(base: &Path, meta: &Meta, names: &[String], transfer: &Transfer) -> String {
+    let mut text = format!(
+        "{} has {} classes, the dataset {}: {} of {} tensors are taken over; drawn afresh: {}",
+        base.display(),
+        meta.nc,
+        names.len(),
+        transfer.copied,
+        transfer.copied + transfer.fresh.len(),
+        transfer.fresh.join(", ")
+    );
+    let known: Vec<&str> = transfer
+        .classes
+        .iter()
+        .filter_map(|&(_, to)| names.get(to).map(String::as_str))
+        .collect();
+    if !known.is_empty() {
+        let _ = write!(text, "; but for the classes that both have: {}", known.join(", "));
+    }
+    text
 }
 
 /// The parameters by name, as [`crate::optim::Optimizer::new`] takes them.

@@ -2,14 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use detector::weights::Meta;
-use detector::{Config, Detector, Scale, weights::Model};
+use detector::{
+    Config, Detector, Scale,
+    weights::{self, Model},
+};
 use std::{
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
-use train::{Event, Hyper, Observer, Outcome, RunOptions, run};
+use train::{Event, Hyper, Observer, Outcome, RunOptions, Start, run};
 
 #[derive(Default)]
 struct Told(Vec<String>);
@@ -109,10 +112,70 @@ fn base_weights_of_other_classes_keep_what_fits_and_say_what_does_not() {
     assert!(matches!(run(&options, &mut told).unwrap(), Outcome::Finished(_)));
     assert_eq!(told.0.len(), 1, "{:?}", told.0);
     assert!(
-        told.0[0].starts_with("12 tensors") && told.0[0].contains("model.23.cv3.0.2.weight"),
+        told.0[0].contains("has 2 classes, the dataset 1: 696 of 708 tensors are taken over; drawn afresh: ")
+            && told.0[0].contains("model.23.cv3.0.2.weight")
+            && !told.0[0].contains("both have"),
         "{:?}",
         told.0
     );
+}
+
+#[test]
+fn classes_that_the_base_knows_keep_their_rows_and_its_branches_their_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.pt");
+    // With a hundred classes the branches of scale n are wider than with one.
+    let names: Vec<String> = (0..100).map(|i| format!("shape {i}")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names[70] = " Square";
+    model(&base, Scale::N, &names);
+    let mut options = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    options.base = Some(base);
+    let mut told = Told::default();
+    assert!(matches!(run(&options, &mut told).unwrap(), Outcome::Finished(_)));
+    assert!(
+        told.0[0].ends_with("but for the classes that both have: square"),
+        "{:?}",
+        told.0
+    );
+    let best = weights::read_file(&options.folder.join(train::BEST)).unwrap();
+    let best = Model::from_bytes(&best).unwrap().detector.config();
+    assert_eq!((best.nc(), best.class_hidden()), (1, 100));
+}
+
+#[test]
+fn a_start_is_a_scale_or_a_file_of_either_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| Start::named(name, folder.path());
+    for (name, scale) in [("yolo26m", Scale::M), ("yolo26n", Scale::N), ("x", Scale::X)] {
+        assert_eq!(named(name).unwrap(), Start { scale, base: None });
+    }
+    let base = folder.path().join("yolo26s.pt");
+    model(&base, Scale::S, &["square"]);
+    let safe = folder.path().join("yolo26n.safetensors");
+    // The tensors say which scale it is, whatever the name.
+    let bytes = Model::from_bytes(&fs::read(&base).unwrap())
+        .unwrap()
+        .to_bytes()
+        .unwrap();
+    fs::write(&safe, bytes).unwrap();
+    for path in [base, safe] {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let start = Start {
+            scale: Scale::S,
+            base: Some(path.clone()),
+        };
+        assert_eq!(named(name).unwrap(), start);
+        assert_eq!(named(path.to_str().unwrap()).unwrap(), start);
+    }
+    for (name, says) in [
+        ("yolo26m.pt", "random weights"),
+        ("yolo11n", "yolo26n"),
+        (".", "not a file"),
+    ] {
+        let text = named(name).unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ use std::{
 };
 use store::Tree;
 use stream::file::{FileSource, FileWriter};
+use train::Start;
 
 /// Exit code of a demo that was interrupted: run it again.
 const TRY_AGAIN: u8 = 75;
@@ -41,7 +42,9 @@ enum Flow<T> {
 
 /// Runs the demo, or goes on with it.
 pub fn run(args: &DemoArgs, shutdown: &Shutdown) -> Result<ExitCode> {
-    let origins = Origins::of(args)?;
+    // Before anything is written: a name that was mistyped leaves no demo behind that was begun with it.
+    let start = training::start(&args.model)?;
+    let origins = Origins::of(args, &start)?;
     let mut state = State::open(&args.root, origins)?;
     // The tree's lock is held to the end: a second demo in the same root is told who is at work.
     let tree = Tree::open(&args.root)?;
@@ -50,7 +53,7 @@ pub fn run(args: &DemoArgs, shutdown: &Shutdown) -> Result<ExitCode> {
         summary.print(args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    match stages(args, shutdown, &mut state, tree)? {
+    match stages(args, start, shutdown, &mut state, tree)? {
         Flow::Done(()) => Ok(ExitCode::SUCCESS),
         Flow::Stopped => {
             eprintln!("Stopped. The same command goes on from here.");
@@ -59,7 +62,13 @@ pub fn run(args: &DemoArgs, shutdown: &Shutdown) -> Result<ExitCode> {
     }
 }
 
-fn stages(args: &DemoArgs, shutdown: &Shutdown, state: &mut State, tree: Tree) -> Result<Flow<()>> {
+fn stages(
+    args: &DemoArgs,
+    start: Start,
+    shutdown: &Shutdown,
+    state: &mut State,
+    tree: Tree,
+) -> Result<Flow<()>> {
     if let Flow::Stopped = annotate(args, shutdown, state)? {
         return Ok(Flow::Stopped);
     }
@@ -67,7 +76,7 @@ fn stages(args: &DemoArgs, shutdown: &Shutdown, state: &mut State, tree: Tree) -
         return Ok(Flow::Stopped);
     };
     form(args, state)?;
-    let Flow::Done(trained) = training::train(args, shutdown, state)? else {
+    let Flow::Done(trained) = training::train(args, start, shutdown, state)? else {
         return Ok(Flow::Stopped);
     };
     let summary = summary::Summary::new(state, &tree, &trained)?;

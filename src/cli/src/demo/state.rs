@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
+use train::Start;
 
 const VERSION: u32 = 1;
 const FILE: &str = "demo.json";
@@ -27,7 +28,11 @@ pub struct Origins {
 
 impl Origins {
     /// From the command line.
-    pub fn of(args: &DemoArgs) -> Result<Self> {
+    pub fn of(args: &DemoArgs, start: &Start) -> Result<Self> {
+        let model = match &start.base {
+            Some(file) => file.canonicalize()?.display().to_string(),
+            None => format!("yolo26{}", start.scale),
+        };
         let dataset = match &args.dataset {
             Some(folder) => Some(
                 folder
@@ -44,7 +49,7 @@ impl Origins {
         Ok(Self {
             scenes: if dataset.is_some() { 0 } else { args.scenes },
             dataset,
-            model: args.model.clone(),
+            model,
             epochs: args.epochs,
             imgsz: args.imgsz,
             batch: args.batch,

@@ -7,27 +7,36 @@ use crate::{
     detect::threads,
 };
 use anyhow::{Context, Result, bail};
-use detector::Scale;
 use service::shutdown::Shutdown;
 use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
-use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Summary};
+use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Start, Summary};
 
 /// Memory for decoded images.
 const CACHE_BYTES: usize = 2 << 30;
 
+/// What `--model` names; a file's path is as seen from where the command was given.
+pub fn start(model: &str) -> Result<Start> {
+    Start::named(model, Path::new("")).with_context(|| format!("--model {model}"))
+}
+
 /// Trains, or goes on training; the best model becomes the one in service.
-pub fn train(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<Flow<Summary>> {
+pub fn train(
+    args: &DemoArgs,
+    Start { scale, base }: Start,
+    shutdown: &Shutdown,
+    state: &mut State,
+) -> Result<Flow<Summary>> {
     let folder = run_folder(state)?;
     let dataset = state.dataset.clone().context("the dataset was not formed")?;
     let threads = threads(args.threads);
     let options = RunOptions {
         folder: state.root.join(&folder),
         data: state.root.join(dataset).join("data.yaml"),
-        scale: scale(&args.model)?,
-        base: None,
+        scale,
+        base,
         hyper: Hyper {
             epochs: args.epochs,
             batch: args.batch,
@@ -65,15 +74,6 @@ pub fn train(args: &DemoArgs, shutdown: &Shutdown, state: &mut State) -> Result<
             put_in_service(&state.root, &folder)?;
             Ok(Flow::Done(*summary))
         }
-    }
-}
-
-/// `yolo26n` to a scale.
-fn scale(model: &str) -> Result<Scale> {
-    let letter = model.strip_prefix("yolo26").unwrap_or(model);
-    match Scale::ALL.into_iter().find(|scale| scale.letter() == letter) {
-        Some(scale) => Ok(scale),
-        None => bail!("--model {model}: give yolo26n, yolo26s, yolo26m, yolo26l or yolo26x"),
     }
 }
 
