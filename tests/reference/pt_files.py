@@ -1,15 +1,21 @@
-"""Checkpoints of PyTorch and of the reference package, made and loaded for src/detector/tests/pt_files.rs.
+"""Checkpoints of PyTorch and of the reference package, made and loaded for src/pt/tests/files.rs and for the tests of
+`azaion model convert` and `azaion demo --model FILE` (src/cli/tests/azaion).
 
 The package (ultralytics 8.4.190, torch 2.13.0) is run as a black box through its public calls.
 
     python tests/reference/pt_files.py fixture PATH.pt      one small file with everything that a reader must honour
     python tests/reference/pt_files.py make DIR             NAME.pt of the kinds below, NAME.safetensors what they hold
+    python tests/reference/pt_files.py models DIR           three.pt (a stripped checkpoint with 3 classes) and its
+                                                            tensors in three.safetensors, fused.pt, other.pt (yolo11n)
     python tests/reference/pt_files.py check OURS.pt EXPECTED.safetensors
                                                             loads OURS with weights_only, strictly into the network
 """
 
 import collections
 import sys
+
+# A traceback would quote the package's source.
+sys.tracebacklimit = 0
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -68,6 +74,24 @@ def make(folder):
     torch.save(net.state_dict(), f"{folder}/legacy.pt", _use_new_zipfile_serialization=False)
 
 
+def models(folder):
+    from ultralytics import YOLO
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    three = DetectionModel("yolo26n.yaml", nc=3, verbose=False)
+    three.nc, three.names = 3, {0: "lemon", 1: "kiwi", 2: "plum"}
+    three.half()
+    stripped = {"epoch": -1, "best_fitness": None, "model": three, "ema": None, "train_args": {"imgsz": 320, "data": "d.yaml"}}
+    torch.save(stripped, f"{folder}/three.pt")
+    save_file(expected(three.state_dict()), f"{folder}/three.safetensors")
+
+    fused = YOLO("yolo26n.yaml")
+    fused.fuse()
+    torch.save({"epoch": -1, "model": fused.model, "ema": None}, f"{folder}/fused.pt")
+    YOLO("yolo11n.yaml").save(f"{folder}/other.pt")
+
+
 def check(ours, reference):
     from ultralytics.nn.tasks import DetectionModel
 
@@ -77,8 +101,9 @@ def check(ours, reference):
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         assert found[name].dtype == tensor.dtype and found[name].shape == tensor.shape, name
         assert torch.equal(found[name], tensor), name
-    net = DetectionModel("yolo26n.yaml", verbose=False)
+    classes = found["model.23.cv3.0.2.bias"].numel()
+    net = DetectionModel("yolo26n.yaml", nc=classes, verbose=False)
     net.load_state_dict(found, strict=True)
 
 
-{"fixture": fixture, "make": make, "check": check}[sys.argv[1]](*sys.argv[2:])
+{"fixture": fixture, "make": make, "models": models, "check": check}[sys.argv[1]](*sys.argv[2:])

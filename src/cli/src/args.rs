@@ -1,5 +1,6 @@
 //! The command line of `azaion`, as data.
 
+use crate::convert::Target;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ pub enum Command {
 pub enum ModelCommand {
     /// Measure a model on a dataset: mAP50, mAP50-95, precision, recall.
     Val(ValArgs),
+    /// Write a model in the other format: .pt (PyTorch) or .safetensors.
+    Convert(ConvertArgs),
 }
 
 /// Turn existing datasets into annotation messages.
@@ -54,7 +57,7 @@ pub struct DemoArgs {
     /// A folder with images/ and labels/, optionally classes.json, train.txt, val.txt, test.txt [default: drawn scenes].
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
-    /// Network: yolo26n, s, m, l or x.
+    /// Network: yolo26n, s, m, l or x with random weights, or a model file (.pt or .safetensors) to train further.
     #[arg(long, default_value = "yolo26n")]
     pub model: String,
     /// Passes over the training images.
@@ -176,6 +179,23 @@ pub struct ValArgs {
     /// Processor threads [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
+}
+
+/// Arguments of `azaion model convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Model file (.pt or .safetensors): a checkpoint of the reference package, a state dictionary, or one of ours.
+    #[arg(value_name = "A")]
+    pub from: PathBuf,
+    /// The file to write; its ending, .pt or .safetensors, says what.
+    #[arg(value_name = "B")]
+    pub to: Target,
+    /// Replace B if it exists.
+    #[arg(long)]
+    pub force: bool,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `azaion import yolo`.

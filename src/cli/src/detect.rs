@@ -13,7 +13,7 @@ use detector::{
     loss::Grid,
     net::from_rgb,
     nms::Nms,
-    weights::FusedModel,
+    weights::{self, FusedModel},
 };
 use report::{BoundingBox, class_color, draw_boxes};
 use serde_json::json;
@@ -47,6 +47,13 @@ pub struct Finder {
     scratch: Scratch,
 }
 
+/// The network of a model file, folded to answer through `head`.
+pub fn read_model(path: &Path, head: Head) -> Result<FusedModel> {
+    weights::read_file(path)
+        .and_then(|bytes| FusedModel::from_bytes(&bytes, head))
+        .with_context(|| format!("cannot use the model {}", path.display()))
+}
+
 impl Finder {
     /// Opens a model file.
     pub fn open(path: &Path, head: Head, imgsz: Option<usize>, conf: f32, iou: f32) -> Result<Self> {
@@ -55,9 +62,7 @@ impl Finder {
                 bail!("{flag} {value}: give a number from 0 to 1");
             }
         }
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read the model {}", path.display()))?;
-        let model = FusedModel::from_bytes(&bytes, head).with_context(|| path.display().to_string())?;
+        let model = read_model(path, head)?;
         let trained_at = model.meta.imgsz.map(|size| size as usize);
         let imgsz = imgsz.or(trained_at).unwrap_or(DEFAULT_IMGSZ);
         if !(32..=8192).contains(&imgsz) {

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod console;
+pub mod convert;
 pub mod demo;
 pub mod detect;
 pub mod import;

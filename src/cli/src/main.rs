@@ -3,7 +3,7 @@
 use clap::Parser;
 use cli::{
     args::{Cli, Command, ImportCommand, ModelCommand},
-    console, demo, detect, import_yolo, measure,
+    console, convert, demo, detect, import_yolo, measure,
 };
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
@@ -44,6 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args, &shutdown),
         Command::Detect(args) => detect::run(&args),
         Command::Model(ModelCommand::Val(args)) => measure::run(&args),
+        Command::Model(ModelCommand::Convert(args)) => convert::run(&args),
         Command::Import(ImportCommand::Yolo(args)) => import_yolo::run(&args),
     }
 }

@@ -1,13 +1,13 @@
 //! `azaion model val`: how good a model is on a dataset.
 
 use crate::args::{SplitArg, ValArgs};
-use crate::detect::threads;
-use anyhow::{Context, Result, bail};
+use crate::detect::{read_model, threads};
+use anyhow::{Result, bail};
 use dataset::{
     Dataset, Split,
     load::{ValLoader, ValOptions},
 };
-use detector::{Head, metrics::Metrics, weights::FusedModel};
+use detector::{Head, metrics::Metrics};
 use serde_json::json;
 use std::{process::ExitCode, sync::Arc};
 use train::{Execution, Network, Precision, ValidationOptions, validate};
@@ -17,9 +17,7 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let threads = threads(args.threads);
     torch::set_threads(threads.get())?;
     let head: Head = args.head.into();
-    let bytes = std::fs::read(&args.model)
-        .with_context(|| format!("cannot read the model {}", args.model.display()))?;
-    let model = FusedModel::from_bytes(&bytes, head).with_context(|| args.model.display().to_string())?;
+    let model = read_model(&args.model, head)?;
     let split = match args.split {
         SplitArg::Val => Split::Valid,
         SplitArg::Test => Split::Test,

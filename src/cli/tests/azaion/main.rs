@@ -7,4 +7,5 @@
 
 mod bad_input;
 mod common;
+mod convert;
 mod demo;
