@@ -48,9 +48,10 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// A tensor of four floats in the shortest form that eight axes allow, remembered in slot 0, its arguments in slot 1.
+/// A tensor of one float in the shortest form that eight axes allow (one tuple is shape and strides), remembered in slot 0,
+/// its arguments in slot 1.
 const TENSOR: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ\
-K\0(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x04tq\x03h\x03tq\x01Rq\x00";
+K\0(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01tq\x03h\x03tq\x01Rq\x00";
 
 /// A dictionary of tensors under as many names, all as long as a name may be: the long part comes from one module.
 fn long_names() -> Vec<u8> {
