@@ -330,7 +330,7 @@ fn means(image: &Image, by: usize) -> Image {
         for x in 0..width * 3 {
             let at = |i: usize| u32::from(image.row(y * by + i / by)[(x / 3 * by + i % by) * 3 + x % 3]);
             let sum: u32 = (0..by * by).map(at).sum();
-            pixels.push(((2 * sum / (by * by) as u32 + 1) / 2) as u8);
+            pixels.push((2 * sum / (by * by) as u32).div_ceil(2) as u8);
         }
     }
     Image::new(width, height, pixels).unwrap()

@@ -9,6 +9,8 @@
 //! in one scan. Anything else, and any file that breaks the format or ends early, it declines: the full decoder then
 //! decides what that file is worth.
 
+use multiversion::multiversion;
+
 /// By how much a JPEG is decoded smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
@@ -715,6 +717,7 @@ fn spread(grey: &[f32], out: &mut [u8]) {
 }
 
 /// JFIF's YCbCr to RGB, in 1/65536.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn to_rgb(luma: &[f32], blue: &[f32], red: &[f32], out: &mut [u8]) {
     const RUN: usize = 128;
     let (out, _) = out.as_chunks_mut::<3>();
