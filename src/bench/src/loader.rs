@@ -20,9 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Batches of a rehearsal for each of its threads, and at least.
-const BATCHES_A_WORKER: usize = 10;
-const BATCHES: usize = 60;
+/// Images a batch of a rehearsal, and images in all for each of its threads and at least.
+const BATCH: usize = 64;
+const IMAGES_A_WORKER: usize = 160;
+const IMAGES: usize = 320;
 
 /// The dataset and a loader whose cache is full.
 pub struct OneThread {
@@ -77,36 +78,37 @@ impl<'a> Rehearsed<'a> {
 
     /// Batches that are timed.
     fn batches(&self) -> usize {
-        BATCHES.max(BATCHES_A_WORKER * self.workers)
+        IMAGES.max(IMAGES_A_WORKER * self.workers) / BATCH
     }
 
-    fn run(&self, work: Duration, options: &LoaderOptions) -> Result<Sample> {
+    fn run(&self, work: Duration, prefetch: usize) -> Result<Sample> {
         let rehearsal = Rehearsal {
             work,
             workers: self.workers,
-            batch: options.batch,
-            prefetch: options.prefetch,
+            batch: BATCH,
+            prefetch,
             batches: 1 + self.batches(),
         };
         let step = self.rate.map_or(Duration::ZERO, |rate| {
-            Duration::from_secs_f64(options.batch as f64 / rate)
+            Duration::from_secs_f64(BATCH as f64 / rate)
         });
         let mut batches = rehearsal.start()?;
         // The first one comes late because the threads have only begun.
         batches.next().transpose()?;
-        let (mut waiting, mut training) = (0.0, 0.0);
-        loop {
-            let start = Instant::now();
+        let (begin, mut waiting) = (Instant::now(), Duration::ZERO);
+        for number in 0.. {
+            // Steps begin by the clock, so that what one oversleeps the next ones make good.
+            let due = begin + step * number + waiting;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let asked = Instant::now();
             let Some(batch) = batches.next() else { break };
             black_box(batch?);
-            waiting += start.elapsed().as_secs_f64();
-            let start = Instant::now();
-            std::thread::sleep(step);
-            training += start.elapsed().as_secs_f64();
+            waiting += asked.elapsed();
         }
+        let (all, waiting) = (begin.elapsed().as_secs_f64(), waiting.as_secs_f64());
         Ok(Sample {
-            seconds: waiting + training,
-            parts: vec![("waiting", waiting), ("training", training)],
+            seconds: all,
+            parts: vec![("waiting", waiting), ("training", all - waiting)],
         })
     }
 }
@@ -164,7 +166,7 @@ impl Measure for OneThread {
 
     fn images(&self, case: &str) -> Result<usize> {
         Ok(match Rehearsed::parse(case) {
-            Some(rehearsed) => rehearsed.batches() * self.options.batch,
+            Some(rehearsed) => rehearsed.batches() * BATCH,
             None => self.dataset.items.len(),
         })
     }
@@ -175,7 +177,7 @@ impl Measure for OneThread {
                 "first" => &self.first_cost,
                 _ => &self.warm_cost,
             };
-            return rehearsed.run(cost.of_one()?, &self.options);
+            return rehearsed.run(cost.of_one()?, self.options.prefetch);
         }
         self.epoch += 1;
         let images = self.dataset.items.len();
