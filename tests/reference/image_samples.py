@@ -128,7 +128,8 @@ def jpegs(folder, rng):
                     pixels = whole if divisor == 1 else cv2.resize(whole, loaded, interpolation=cv2.INTER_LINEAR)
                     output = f"jpeg{len(found)}.png"
                     cv2.imwrite(str(folder / output), pixels)
-                    case = dict(sampling=sampling, quality=quality, divisor=divisor)
+                    even = width % divisor == 0 and height % divisor == 0
+                    case = dict(sampling=sampling, quality=quality, divisor=divisor, even=even)
                     found.append(dict(case, file=file, side=0 if divisor == 1 else side, output=output))
     return found
 
