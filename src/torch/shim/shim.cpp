@@ -1,5 +1,5 @@
 // What tch does not offer, over the same torch::Tensor objects: memory formats, autocast on a CPU, backward from given
-// gradients, views of float storage, deterministic kernels, CPU capabilities.
+// gradients, views of float storage, pinned memory, operations on lists of tensors, deterministic kernels, capabilities.
 
 #include "error.h"
 
@@ -13,6 +13,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/cpu/Utils.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/cuda.h>
 
 namespace {
 
@@ -23,6 +24,23 @@ at::MemoryFormat memory_format(int channels_last) {
 }
 
 at::DeviceType device_type(int cuda) { return cuda ? at::kCUDA : at::kCPU; }
+
+std::vector<at::Tensor> list(const at::Tensor *const *tensors, size_t count) {
+  std::vector<at::Tensor> all;
+  all.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    all.push_back(*tensors[i]);
+  }
+  return all;
+}
+
+// Operations on lists record nothing for backward.
+template <typename Body> char *in_place(Body &&body) noexcept {
+  return guarded([&] {
+    at::NoGradGuard none;
+    body();
+  });
+}
 
 } // namespace
 
@@ -46,16 +64,17 @@ struct azt_autocast {
   int dtype;
 };
 
-char *azt_autocast_enter(int cuda, int bfloat16, azt_autocast *previous) {
+// bits16: 0 turns it off, 1 is bfloat16, 2 is float16.
+char *azt_autocast_enter(int cuda, int bits16, azt_autocast *previous) {
   return guarded([&] {
     const auto device = device_type(cuda);
     previous->cuda = cuda;
     previous->enabled = at::autocast::is_autocast_enabled(device);
     previous->dtype = static_cast<int>(at::autocast::get_autocast_dtype(device));
-    if (bfloat16) {
-      at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    if (bits16) {
+      at::autocast::set_autocast_dtype(device, bits16 == 1 ? at::kBFloat16 : at::kHalf);
     }
-    at::autocast::set_autocast_enabled(device, bfloat16 != 0);
+    at::autocast::set_autocast_enabled(device, bits16 != 0);
     at::autocast::increment_nesting();
   });
 }
@@ -74,14 +93,7 @@ char *azt_autocast_leave(const azt_autocast *previous) {
 
 char *azt_backward(const at::Tensor *const *roots, const at::Tensor *const *gradients, size_t count) {
   return guarded([&] {
-    std::vector<at::Tensor> outputs, seeds;
-    outputs.reserve(count);
-    seeds.reserve(count);
-    for (size_t i = 0; i < count; ++i) {
-      outputs.push_back(*roots[i]);
-      seeds.push_back(*gradients[i]);
-    }
-    torch::autograd::backward(outputs, seeds);
+    torch::autograd::backward(list(roots, count), list(gradients, count));
   });
 }
 
@@ -125,6 +137,62 @@ char *azt_mark_written(const at::Tensor *tensor) {
     if (!tensor->is_inference()) {
       tensor->unsafeGetTensorImpl()->bump_version();
     }
+  });
+}
+
+// Whether this libtorch was built for CUDA, and how many devices it finds.
+char *azt_cuda_devices(int *built, int *devices) {
+  return guarded([&] {
+    *built = at::globalContext().hasCUDART();
+    *devices = torch::cuda::device_count();
+  });
+}
+
+// Waits until everything asked of the device is done; errors of its kernels surface here.
+char *azt_cuda_synchronize(int device) {
+  return guarded([&] { torch::cuda::synchronize(device); });
+}
+
+// A float32 host tensor whose values don't matter, in pinned memory if a CUDA device is to copy to or from it.
+char *azt_host_buffer(const int64_t *sizes, size_t dimensions, int pinned, at::Tensor **out) {
+  return guarded([&] {
+    const auto options = at::TensorOptions().dtype(at::kFloat).pinned_memory(pinned != 0);
+    *out = new at::Tensor(at::empty(at::IntArrayRef(sizes, dimensions), options));
+  });
+}
+
+char *azt_foreach_mul(const at::Tensor *const *self, size_t count, double factor) {
+  return in_place([&] { at::_foreach_mul_(list(self, count), factor); });
+}
+
+char *azt_foreach_add(const at::Tensor *const *self, const at::Tensor *const *other, size_t count, double alpha) {
+  return in_place([&] { at::_foreach_add_(list(self, count), list(other, count), alpha); });
+}
+
+char *azt_foreach_lerp(const at::Tensor *const *self, const at::Tensor *const *end, size_t count, double weight) {
+  return in_place([&] { at::_foreach_lerp_(list(self, count), list(end, count), weight); });
+}
+
+char *azt_foreach_addcmul(const at::Tensor *const *self, const at::Tensor *const *a, const at::Tensor *const *b,
+                          size_t count, double value) {
+  return in_place([&] { at::_foreach_addcmul_(list(self, count), list(a, count), list(b, count), value); });
+}
+
+// self += value * a / (sqrt(b) / root + eps)
+char *azt_foreach_add_over_root(const at::Tensor *const *self, const at::Tensor *const *a, const at::Tensor *const *b,
+                                size_t count, double root, double eps, double value) {
+  return in_place([&] {
+    auto denominators = at::_foreach_sqrt(list(b, count));
+    at::_foreach_div_(denominators, root);
+    at::_foreach_add_(denominators, eps);
+    at::_foreach_addcdiv_(list(self, count), list(a, count), denominators, value);
+  });
+}
+
+// The L2 norm over all values of all tensors, squares summed in 64 bit; one wait for the device.
+char *azt_foreach_norm(const at::Tensor *const *tensors, size_t count, double *out) {
+  return in_place([&] {
+    *out = count == 0 ? 0.0 : at::stack(at::_foreach_norm(list(tensors, count), 2, at::kDouble)).norm().item<double>();
   });
 }
 

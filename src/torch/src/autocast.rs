@@ -1,4 +1,4 @@
-//! Mixed precision: operations that gain from bfloat16 take their inputs and weights in it.
+//! Mixed precision: operations that gain from 16 bits take their inputs and weights in them.
 #![expect(unsafe_code, reason = "calls into the C++ shim")]
 
 use crate::Error;
@@ -14,10 +14,12 @@ pub enum Precision {
     Float32,
     /// Inputs cast to bfloat16 (the exponent range of float32, so no loss scaling); accumulation stays float32.
     BFloat16,
+    /// Inputs cast to float16: finer than bfloat16, but gradients fall out of its range unless the loss is scaled up.
+    Float16,
 }
 
 /// Runs `body` with autocast of `device` set to `precision`, on this thread, and puts the former state back, also when
-/// `body` panics. Regions nest: [`Precision::Float32`] inside a bfloat16 region turns autocast off. Leaving the outermost
+/// `body` panics. Regions nest: [`Precision::Float32`] inside a 16-bit region turns autocast off. Leaving the outermost
 /// region drops the cached casts of weights, so weights may change between regions, never inside one.
 ///
 /// # Errors
@@ -38,12 +40,16 @@ struct Region {
 impl Region {
     fn enter(device: Device, precision: Precision) -> Result<Self, Error> {
         let mut previous = AutocastState::default();
-        let bfloat16 = c_int::from(precision == Precision::BFloat16);
+        let bits16 = match precision {
+            Precision::Float32 => 0,
+            Precision::BFloat16 => 1,
+            Precision::Float16 => 2,
+        };
         // SAFETY: `previous` is ours and laid out as the shim's struct.
         unsafe {
             ffi::check(
                 "autocast",
-                ffi::azt_autocast_enter(c_int::from(device.is_cuda()), bfloat16, &mut previous),
+                ffi::azt_autocast_enter(c_int::from(device.is_cuda()), bits16, &mut previous),
             )?;
         }
         Ok(Self {
@@ -72,10 +78,12 @@ mod tests {
     }
 
     #[test]
-    fn products_inside_are_bfloat16_and_outside_float32() {
+    fn products_inside_are_of_16_bits_and_outside_float32() {
         assert_eq!(product_kind(), Kind::Float);
         let inside = with_autocast(Device::Cpu, Precision::BFloat16, product_kind).unwrap();
         assert_eq!(inside, Kind::BFloat16);
+        let inside = with_autocast(Device::Cpu, Precision::Float16, product_kind).unwrap();
+        assert_eq!(inside, Kind::Half);
         assert_eq!(product_kind(), Kind::Float);
     }
 

@@ -29,11 +29,8 @@ unsafe extern "C" {
         channels_last: c_int,
         out: *mut c_int,
     ) -> *mut c_char;
-    pub(crate) fn azt_autocast_enter(
-        cuda: c_int,
-        bfloat16: c_int,
-        previous: *mut AutocastState,
-    ) -> *mut c_char;
+    pub(crate) fn azt_autocast_enter(cuda: c_int, bits16: c_int, previous: *mut AutocastState)
+    -> *mut c_char;
     pub(crate) fn azt_autocast_leave(previous: *const AutocastState) -> *mut c_char;
     pub(crate) fn azt_backward(
         roots: *const *const C_tensor,
@@ -61,6 +58,48 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn azt_is_sole_owner(tensor: *const C_tensor, out: *mut c_int) -> *mut c_char;
     pub(crate) fn azt_mark_written(tensor: *const C_tensor) -> *mut c_char;
+    pub(crate) fn azt_cuda_devices(built: *mut c_int, devices: *mut c_int) -> *mut c_char;
+    pub(crate) fn azt_cuda_synchronize(device: c_int) -> *mut c_char;
+    pub(crate) fn azt_host_buffer(
+        sizes: *const i64,
+        dimensions: usize,
+        pinned: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn azt_foreach_mul(tensors: *const *const C_tensor, count: usize, factor: f64) -> *mut c_char;
+    pub(crate) fn azt_foreach_add(
+        tensors: *const *const C_tensor,
+        other: *const *const C_tensor,
+        count: usize,
+        alpha: f64,
+    ) -> *mut c_char;
+    pub(crate) fn azt_foreach_lerp(
+        tensors: *const *const C_tensor,
+        end: *const *const C_tensor,
+        count: usize,
+        weight: f64,
+    ) -> *mut c_char;
+    pub(crate) fn azt_foreach_addcmul(
+        tensors: *const *const C_tensor,
+        a: *const *const C_tensor,
+        b: *const *const C_tensor,
+        count: usize,
+        value: f64,
+    ) -> *mut c_char;
+    pub(crate) fn azt_foreach_add_over_root(
+        tensors: *const *const C_tensor,
+        a: *const *const C_tensor,
+        b: *const *const C_tensor,
+        count: usize,
+        root: f64,
+        eps: f64,
+        value: f64,
+    ) -> *mut c_char;
+    pub(crate) fn azt_foreach_norm(
+        tensors: *const *const C_tensor,
+        count: usize,
+        out: *mut f64,
+    ) -> *mut c_char;
     pub(crate) fn azt_set_threads(threads: c_int) -> *mut c_char;
     pub(crate) fn azt_set_interop_threads(threads: c_int) -> *mut c_char;
     pub(crate) fn azt_threads(intra: *mut c_int, inter: *mut c_int) -> *mut c_char;

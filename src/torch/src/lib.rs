@@ -1,5 +1,6 @@
 //! A thin layer over tch: what it lacks (memory formats, autocast on a CPU, backward from given gradients, views of
-//! float storage, thread and determinism switches, a fused normalisation), behind safe functions that return errors instead of panicking.
+//! float storage, the ways to a GPU and back, operations on lists of tensors, a fused normalisation, thread and
+//! determinism switches), behind safe functions that return errors instead of panicking.
 //!
 //! This is the one room with `unsafe` and foreign code. The C++ shim (`shim/shim.cpp`) works on the same
 //! `torch::Tensor` objects that tch holds and lets no exception out; libtorch's own documentation is the source of what
@@ -8,8 +9,10 @@
 //! Packages that make binaries or tests: see the head of this package's `build.rs` for the rpath they must print.
 
 mod autocast;
+mod device;
 mod error;
 mod ffi;
+pub mod foreach;
 mod grad;
 mod memory;
 mod norm;
@@ -18,6 +21,7 @@ mod runtime;
 mod slice;
 
 pub use autocast::{Precision, with_autocast};
+pub use device::{DeviceChoice, DeviceError, host_buffer, to_device, to_host, upload};
 pub use error::{During, Error, ErrorClass};
 pub use grad::{backward, clear_gradient, gradient, no_grad};
 pub use memory::MemoryFormat;

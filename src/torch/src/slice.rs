@@ -168,17 +168,20 @@ pub fn to_vec_f32(tensor: &Tensor) -> Result<Vec<f32>, Error> {
 /// # Errors
 /// A negative size, or a number of bytes that is not the product of the sizes times the element size.
 pub fn from_bytes(bytes: &[u8], sizes: &[i64], kind: Kind) -> Result<Tensor, Error> {
+    fills("from_bytes", bytes.len(), sizes, kind)?;
+    Tensor::f_from_data_size(bytes, sizes, kind).during("from_bytes")
+}
+
+/// Refuses a number of bytes that is not the product of the sizes times the element size.
+pub(crate) fn fills(operation: &'static str, bytes: usize, sizes: &[i64], kind: Kind) -> Result<(), Error> {
     let expected = sizes.iter().try_fold(kind.elt_size_in_bytes(), |total, &size| {
         total.checked_mul(usize::try_from(size).ok()?)
     });
-    if expected != Some(bytes.len()) {
-        let text = format!(
-            "{} bytes cannot fill a {kind:?} tensor of sizes {sizes:?}",
-            bytes.len()
-        );
-        return Err(Error::new("from_bytes", &text));
+    if expected == Some(bytes) {
+        return Ok(());
     }
-    Tensor::f_from_data_size(bytes, sizes, kind).during("from_bytes")
+    let text = format!("{bytes} bytes cannot fill a {kind:?} tensor of sizes {sizes:?}");
+    Err(Error::new(operation, &text))
 }
 
 /// A new float32 CPU tensor of the given sizes from values in logical order.
