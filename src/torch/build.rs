@@ -1,4 +1,5 @@
-//! Compiles the C++ shim against the headers of the libtorch that torch-sys found, and gives this package's tests an rpath.
+//! Compiles the C++ shim against the headers of the libtorch that torch-sys found, with CUDA if that has it, and gives
+//! this package's tests an rpath.
 //!
 //! Every package that makes a binary or a test linked with libtorch needs the rpath lines too, for cargo hands link
 //! arguments to the package that printed them only: depend on torch-sys directly (its `links = "tch"` makes cargo pass
@@ -21,8 +22,13 @@ fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=shim");
 
     let include = include_dir(Path::new(&libraries))?;
+    let cuda = Path::new(&libraries).join("libtorch_cuda.so").is_file();
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    cc::Build::new()
+    let mut build = cc::Build::new();
+    if cuda {
+        build.define("AZT_CUDA", None);
+    }
+    build
         .cpp(true)
         .pic(true)
         .std("c++20")

@@ -15,6 +15,12 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/cuda.h>
 
+#ifdef AZT_CUDA
+namespace at::cuda {
+int warp_size();
+}
+#endif
+
 namespace {
 
 using azaion::guarded;
@@ -143,6 +149,11 @@ char *azt_mark_written(const at::Tensor *tensor) {
 // Whether this libtorch was built for CUDA, and how many devices it finds.
 char *azt_cuda_devices(int *built, int *devices) {
   return guarded([&] {
+#ifdef AZT_CUDA
+    // CUDA is there if its library is loaded, and the linker keeps only libraries that something is used of.
+    int (*volatile kept)() = &at::cuda::warp_size;
+    (void)kept;
+#endif
     *built = at::globalContext().hasCUDART();
     *devices = torch::cuda::device_count();
   });
