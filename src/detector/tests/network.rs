@@ -402,7 +402,7 @@ fn outputs_are_decoded_on_the_grid_of_their_input_only() {
         error.to_string().contains("B x K x 84") && error.to_string().contains("[2, 3, 126]"),
         "{error}"
     );
-    assert!(out.to_cpu().unwrap().images(&grid).is_ok());
+    assert!(out.to_host().unwrap().images(&grid).is_ok());
 }
 
 #[test]

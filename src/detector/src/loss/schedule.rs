@@ -1,12 +1,22 @@
 //! How much the two branches weigh in an epoch: the dense branch leads at first, the one-to-one branch takes over.
 
-/// Weights of the two branches; they sum to 1.
+/// Weights of the two branches; they sum to 1, unless the loss is scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BranchWeights {
     /// Of the branch that gives many anchors to an object.
     pub one2many: f64,
     /// Of the branch that gives one anchor to an object.
     pub one2one: f64,
+}
+
+impl BranchWeights {
+    /// The weights of a loss that is `factor` times as large.
+    pub fn times(self, factor: f64) -> Self {
+        Self {
+            one2many: self.one2many * factor,
+            one2one: self.one2one * factor,
+        }
+    }
 }
 
 /// The weights of epoch `epoch` (from 0) of `epochs`: from 0.8 / 0.2 linearly to 0.1 / 0.9 in the last epoch.

@@ -8,7 +8,7 @@ use crate::decode::Raw;
 use crate::loss::Grid;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Tensor;
 use torch::During;
 
 /// Pixels of the network input in a cell, by level.
@@ -34,7 +34,7 @@ impl Head {
     }
 }
 
-/// Raw output of one head, float32 and contiguous; A anchors: levels with stride 8, 16, 32, each row by row.
+/// Raw output of one head, float32 and contiguous, on the network's device; A anchors: levels with stride 8, 16, 32, each row by row.
 pub struct HeadOutput {
     /// B x 4 x A: distances from the anchor's point to left, top, right and bottom, in units of the level's stride.
     pub boxes: Tensor,
@@ -43,22 +43,19 @@ pub struct HeadOutput {
 }
 
 impl HeadOutput {
-    /// The same on the CPU; shares storage if it is there already.
+    /// The same in host memory; shares storage if it is there already.
     ///
     /// # Errors
-    /// Memory ran out.
-    pub fn to_cpu(&self) -> Result<Self> {
-        let copy = |tensor: &Tensor| tensor.f_to(Device::Cpu).during("to cpu");
-        Ok(Self {
-            boxes: copy(&self.boxes)?,
-            scores: copy(&self.scores)?,
-        })
+    /// Memory ran out, or the device failed.
+    pub fn to_host(&self) -> Result<Self> {
+        let [boxes, scores] = torch::to_host([&self.boxes, &self.scores])?;
+        Ok(Self { boxes, scores })
     }
 
     /// A view of each image's raw output, for decoding; `grid` is that of the network input.
     ///
     /// # Errors
-    /// The output is not on the CPU, or of another input size.
+    /// The output is not in host memory, or of another input size.
     pub fn images<'a>(&'a self, grid: &'a Grid) -> Result<Vec<Raw<'a>>> {
         let (boxes, scores) = (torch::slice_f32(&self.boxes)?, torch::slice_f32(&self.scores)?);
         let sizes = self.scores.size();
@@ -92,6 +89,23 @@ pub struct Heads {
     pub one2many: HeadOutput,
     /// The head that picks one anchor an object.
     pub one2one: HeadOutput,
+}
+
+impl Heads {
+    /// The same in host memory; shares storage if it is there already.
+    ///
+    /// # Errors
+    /// Memory ran out, or the device failed.
+    pub fn to_host(&self) -> Result<Self> {
+        let (many, one) = (&self.one2many, &self.one2one);
+        let outputs = [&many.boxes, &many.scores, &one.boxes, &one.scores];
+        let [many_boxes, many_scores, one_boxes, one_scores] = torch::to_host(outputs)?;
+        let output = |boxes, scores| HeadOutput { boxes, scores };
+        Ok(Self {
+            one2many: output(many_boxes, many_scores),
+            one2one: output(one_boxes, one_scores),
+        })
+    }
 }
 
 struct BoxLevel {
