@@ -2,11 +2,11 @@
 //!
 //! On-disk layout: a safetensors file. Tensors: `model/{name}` and `ema/{name}` (weights and statistics),
 //! `optimizer/first/{name}`, `optimizer/second/{name}` (moments), `gradient/{name}` (only between two optimiser steps of
-//! one accumulation). The file's metadata holds one key, `azaion.checkpoint`: the JSON of [`Position`], with the
+//! one accumulation; at their true size, whatever the loss was scaled by). Nothing in it depends on the device. The file's metadata holds one key, `azaion.checkpoint`: the JSON of [`Position`], with the
 //! version of this format. The file is written aside, synced and renamed ([`store::atomic::replace`]): a crash or a full
 //! disk leaves the previous checkpoint whole. Random choices need no state: they are functions of (seed, epoch, index).
 
-use crate::hyper::Hyper;
+use crate::{hyper::Hyper, scaler::GradScaler};
 use report::EpochRow;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Position {
     pub optimizer_steps: u64,
     /// EMA updates made.
     pub ema_updates: u64,
+    /// State of the loss scaling, where the run had any. Absent from checkpoints that had none, which read as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaler: Option<GradScaler>,
     /// Running means of the three losses in the epoch.
     pub loss_means: [f64; 3],
     /// Best fitness so far and its epoch (from 1).
@@ -234,6 +237,7 @@ mod tests {
             last_step: 41,
             optimizer_steps: 12,
             ema_updates: 12,
+            scaler: None,
             loss_means: [1.0, f64::MIN_POSITIVE, 0.1 + 0.2],
             best: Some(Best {
                 epoch: 2,
@@ -271,6 +275,18 @@ mod tests {
             1,
             "nothing is left beside it"
         );
+    }
+
+    #[test]
+    fn the_state_of_the_loss_scaling_is_there_only_where_there_is_one() {
+        let text = |checkpoint: &Checkpoint| serde_json::to_string(&checkpoint.position).unwrap();
+        assert!(!text(&checkpoint()).contains("scaler"), "as before there was any");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let mut scaled = checkpoint();
+        scaled.position.scaler = Some(GradScaler::default());
+        scaled.write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap().unwrap(), scaled);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub enum Error {
     /// The network refused.
     #[error(transparent)]
     Detector(#[from] detector::Error),
+    /// The device asked for is not there.
+    #[error(transparent)]
+    Device(#[from] torch::DeviceError),
     /// libtorch refused.
     #[error(transparent)]
     Torch(#[from] torch::Error),

@@ -25,12 +25,14 @@ pub enum OptimizerChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// bf16 where the processor multiplies it natively, else 32 bit.
+    /// On a GPU fp16; on a processor bf16 where it multiplies that natively, else 32 bit.
     Auto,
-    /// 32 bit throughout.
+    /// 32 bit throughout. On a GPU libtorch's default holds: convolutions may round their inputs to TF32.
     Fp32,
     /// Convolutions and matrix products in bf16.
     Bf16,
+    /// Convolutions and matrix products in fp16, with the loss scaled so that gradients stay in range. Made for GPUs.
+    Fp16,
 }
 
 /// Everything a run can be asked for.

@@ -2,7 +2,7 @@
 //!
 //! A run owns a folder: `last.safetensors` (where it stands), `best.pt` (the best model so far), `results.csv` (a line an
 //! epoch) and `report.html` (at the end). All are replaced atomically, the checkpoint last: whatever stops the program,
-//! the next start repeats at most what came after the last checkpoint, with the same outcome to the bit.
+//! the next start repeats at most what came after the last checkpoint, with the same outcome to the bit (on a CPU).
 
 use crate::{
     Error, Hyper,
@@ -42,6 +42,8 @@ pub struct RunOptions {
     pub base: Option<PathBuf>,
     /// Hyper-parameters.
     pub hyper: Hyper,
+    /// Where the network lives. A run may go on on another device than it began on.
+    pub device: torch::DeviceChoice,
     /// Processor threads for the network.
     pub threads: NonZeroUsize,
     /// Threads that load images; 0 loads in the training thread.

@@ -215,6 +215,7 @@ fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
     let hyper = session.hyper();
     let precision = match session.execution.precision {
         torch::Precision::BFloat16 => "bf16 autocast",
+        torch::Precision::Float16 => "fp16 autocast, scaled loss",
         torch::Precision::Float32 => "32 bit",
     };
     vec![
@@ -250,7 +251,7 @@ fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
             format!("{:?}, lr {}", session.schedule.optimizer, session.schedule.lr0),
         ),
         Fact::new("Precision", precision),
-        Fact::new("Device", format!("CPU, {} threads", session.execution.threads)),
+        Fact::new("Device", session.execution),
         Fact::new("Seed", hyper.seed),
         Fact::new("Duration", format!("{:.0} s", summary.seconds)),
         Fact::new(

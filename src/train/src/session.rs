@@ -5,10 +5,11 @@ use crate::{
     checkpoint::{Array, Best, Checkpoint, FORMAT, Position},
     ema::Ema,
     model_file,
-    optim::Optimizer,
+    optim::{StepReport, Stepper},
     run::{BEST, CHECKPOINT, Event, Observer, REPORT, RESULTS, RunOptions, Summary},
     run_report,
-    schedule::Schedule,
+    schedule::{Schedule, Settings},
+    staging::{Staged, Staging},
     start,
     step::{self, Criteria, Execution},
     validate::{Measured, Network, ValidationOptions, validate},
@@ -46,7 +47,7 @@ pub(crate) struct Session<'a> {
     pub(crate) train: Arc<Dataset>,
     pub(crate) valid: Arc<Dataset>,
     pub(crate) detector: Detector,
-    optimizer: Optimizer,
+    optimizer: Stepper,
     ema: Ema,
     pub(crate) position: Position,
     started: Instant,
@@ -55,7 +56,7 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(crate) fn open(options: &'a RunOptions, observer: &mut dyn Observer) -> Result<Self, Error> {
         let hyper = options.hyper.clone().validated()?;
-        let execution = Execution::new(hyper.precision, options.threads);
+        let execution = Execution::on(options.device.resolve()?, hyper.precision, options.threads);
         torch::set_threads(options.threads.get())?;
         let train = Arc::new(Dataset::open(&options.data, Split::Train)?);
         let valid = Arc::new(Dataset::open(&options.data, Split::Valid)?);
@@ -81,6 +82,7 @@ impl<'a> Session<'a> {
             last_step: -1,
             optimizer_steps: 0,
             ema_updates: 0,
+            scaler: None,
             loss_means: [0.0; 3],
             best: None,
             seconds: 0.0,
@@ -91,8 +93,12 @@ impl<'a> Session<'a> {
         if let Some(checkpoint) = &checkpoint {
             start::refuse_other_run(&options.folder, &checkpoint.position, &fresh)?;
         }
-        let detector = start::initial_network(options, &fresh.hyper, &train.names, observer)?;
-        let optimizer = Optimizer::new(&schedule, start::parameters(&detector));
+        let mut detector = start::initial_network(options, &fresh.hyper, &train.names, observer)?;
+        if execution.device.is_cuda() {
+            detector.to_device(execution.device)?;
+            detector.to_channels_last()?;
+        }
+        let optimizer = Stepper::new(&schedule, start::parameters(&detector), execution.device)?;
         let ema = Ema::new(&detector, 0)?;
         let loader = Loader::new(
             Arc::clone(&train),
@@ -165,27 +171,34 @@ impl<'a> Session<'a> {
         let batches = self
             .loader
             .epoch(u64::from(epoch), self.position.batch as usize, mosaic)?;
-        for batch in batches {
-            let batch = batch?;
+        for staged in Staging::new(batches, self.execution.device) {
+            let Staged { batch, images } = staged?;
             if self.options.stop.load(Ordering::Relaxed) {
                 return Ok(Flow::Stop);
             }
             let ni = u64::from(epoch) * self.schedule.batches_per_epoch + self.position.batch;
+            let batch_in_epoch = ni % self.schedule.batches_per_epoch + 1;
             let not_finite = |what| Error::NotFinite {
                 what,
                 epoch: epoch + 1,
-                batch: ni % self.schedule.batches_per_epoch + 1,
+                batch: batch_in_epoch,
             };
-            let loss = step::train_batch(&self.detector, &self.criteria, &self.execution, &batch, weights)?;
+            let loss = step::train_images(
+                &self.detector,
+                &self.criteria,
+                &self.execution,
+                &images,
+                &batch,
+                weights.times(self.loss_scale()),
+            )?;
             if !loss.total().is_finite() {
                 return Err(not_finite("loss"));
             }
             let settings = self.schedule.at(ni);
             if ni as i64 - self.position.last_step >= settings.accumulate as i64 {
-                if !self.optimizer.step(&settings)?.applied {
+                if !self.step(&settings)? {
                     return Err(not_finite("gradient"));
                 }
-                self.ema.update(&self.detector)?;
                 self.position.last_step = ni as i64;
             }
             let done = self.position.batch as f64;
@@ -200,6 +213,36 @@ impl<'a> Session<'a> {
             });
         }
         Ok(Flow::GoOn)
+    }
+
+    /// What the loss is multiplied by before backward.
+    fn loss_scale(&self) -> f64 {
+        if self.execution.scales_loss() {
+            self.position.scaler.unwrap_or_default().scale()
+        } else {
+            1.0
+        }
+    }
+
+    /// Steps with what has been accumulated; false if that is not finite. Under a scaled loss such a step is skipped, as
+    /// the reference skips it, until no scale helps.
+    fn step(&mut self, settings: &Settings) -> Result<bool, Error> {
+        let scale = self.loss_scale();
+        let StepReport { applied, .. } = self.optimizer.step_scaled(settings, scale)?;
+        let mut goes_on = applied;
+        if self.execution.scales_loss() {
+            goes_on = self.position.scaler.get_or_insert_default().update(applied);
+            if !applied {
+                tracing::info!(
+                    scale,
+                    "gradients overflowed at this scale of the loss: step skipped"
+                );
+            }
+        }
+        if goes_on {
+            self.ema.update(&self.detector)?;
+        }
+        Ok(goes_on)
     }
 
     /// Validates the average, keeps it if it is the best, and writes everything down.
@@ -274,19 +317,16 @@ impl<'a> Session<'a> {
                 arrays.insert(format!("{prefix}{}", entry.name()), array(entry.tensor())?);
             }
         }
-        for (name, values) in self.optimizer.state() {
+        for (name, values) in self.optimizer.state()? {
             let shape = vec![values.len()];
-            arrays.insert(
-                format!("optimizer/{name}"),
-                Array {
-                    shape,
-                    values: values.to_vec(),
-                },
-            );
+            arrays.insert(format!("optimizer/{name}"), Array { shape, values });
         }
+        let unscale = (1.0 / self.loss_scale()) as f32;
         for entry in self.detector.state().parameters() {
             if let Some(gradient) = torch::gradient(entry.tensor())? {
-                arrays.insert(format!("gradient/{}", entry.name()), array(&gradient)?);
+                let mut gradient = array(&gradient)?;
+                gradient.values.iter_mut().for_each(|value| *value *= unscale);
+                arrays.insert(format!("gradient/{}", entry.name()), gradient);
             }
         }
         let position = Position {
@@ -309,14 +349,18 @@ impl<'a> Session<'a> {
             &checkpoint.under("optimizer/"),
             checkpoint.position.optimizer_steps,
         )?;
+        self.position = checkpoint.position;
+        let scale = self.loss_scale() as f32;
         for entry in self.detector.state().parameters() {
             if let Some(saved) = checkpoint.arrays.get(&format!("gradient/{}", entry.name())) {
                 let sizes: Vec<i64> = saved.shape.iter().map(|&s| s as i64).collect();
+                let values: Vec<f32> = saved.values.iter().map(|value| value * scale).collect();
+                let gradient = torch::from_f32(&values, &sizes)?;
+                let gradient = torch::to_device(&gradient, self.execution.device)?;
                 // Backward from a leaf adds the given gradient to it.
-                torch::backward(&[(entry.tensor(), &torch::from_f32(&saved.values, &sizes)?)])?;
+                torch::backward(&[(entry.tensor(), &gradient)])?;
             }
         }
-        self.position = checkpoint.position;
         Ok((self.position.epoch, self.position.batch))
     }
 
@@ -329,8 +373,10 @@ impl<'a> Session<'a> {
         let model = model_file::read_model(&self.options.folder.join(BEST))?.detector;
         let mut sheet = run_report::Sheet::default();
         let measure = |head, note: &mut dyn FnMut(Measured<'_>)| {
+            let mut fused = model.fused(head)?;
+            fused.to_device(self.execution.device)?;
             validate(
-                &Network::Fused(&model.fused(head)?),
+                &Network::Fused(&fused),
                 &self.measured,
                 self.measuring(head),
                 note,

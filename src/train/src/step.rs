@@ -1,7 +1,10 @@
 //! One training iteration: batch -> forward -> loss -> backward. Gradients add up in the parameters; stepping is the
 //! run loop's business.
+//!
+//! The loss is native code on the host whatever the device: [`Criteria::gradients`] is the border, where a GPU's outputs
+//! come down and their gradients go up. Bits are promised for the CPU alone; not yet run on a GPU.
 
-use crate::{Error, hyper::Precision, validate};
+use crate::{Error, hyper::Precision, staging};
 use dataset::batch::Batch;
 use detector::{
     Detector,
@@ -10,13 +13,14 @@ use detector::{
     },
     net::{HeadOutput, Heads},
 };
-use std::num::NonZeroUsize;
-use tch::{Device, Kind, Tensor};
-use torch::During;
+use std::{fmt, num::NonZeroUsize};
+use tch::{Device, Tensor};
 
 /// How a network is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Execution {
+    /// Where the network lives.
+    pub device: Device,
     /// Number format of convolutions and matrix products.
     pub precision: torch::Precision,
     /// Processor threads.
@@ -24,19 +28,23 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Resolves `precision` for this processor.
+    /// On this processor.
     pub fn new(precision: Precision, threads: NonZeroUsize) -> Self {
-        let bf16 = match precision {
-            Precision::Auto => torch::is_bf16_fast(),
-            Precision::Fp32 => false,
-            Precision::Bf16 => true,
+        Self::on(Device::Cpu, precision, threads)
+    }
+
+    /// Resolves `precision` for `device`.
+    pub fn on(device: Device, precision: Precision, threads: NonZeroUsize) -> Self {
+        let precision = match precision {
+            Precision::Auto if device.is_cuda() => torch::Precision::Float16,
+            Precision::Auto if torch::is_bf16_fast() => torch::Precision::BFloat16,
+            Precision::Auto | Precision::Fp32 => torch::Precision::Float32,
+            Precision::Bf16 => torch::Precision::BFloat16,
+            Precision::Fp16 => torch::Precision::Float16,
         };
         Self {
-            precision: if bf16 {
-                torch::Precision::BFloat16
-            } else {
-                torch::Precision::Float32
-            },
+            device,
+            precision,
             threads,
         }
     }
@@ -49,9 +57,24 @@ impl Execution {
         }
     }
 
+    /// Whether gradients need a scaled loss ([`crate::GradScaler`]) to stay in the format's range.
+    pub fn scales_loss(&self) -> bool {
+        self.precision == torch::Precision::Float16
+    }
+
     /// Runs `body` under this execution's autocast.
     pub fn run<T>(&self, body: impl FnOnce() -> T) -> Result<T, torch::Error> {
-        torch::with_autocast(Device::Cpu, self.precision, body)
+        torch::with_autocast(self.device, self.precision, body)
+    }
+}
+
+impl fmt::Display for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = self.threads;
+        match self.device {
+            Device::Cuda(index) => write!(f, "CUDA {index}, {threads} processor threads"),
+            _ => write!(f, "CPU, {threads} threads"),
+        }
     }
 }
 
@@ -105,7 +128,7 @@ impl Criteria {
     }
 
     /// The one-to-one branch's loss, the one that is logged, and the gradients of both branches' losses with respect to
-    /// the heads' outputs.
+    /// the heads' outputs, on their device. On the CPU outputs are read and gradients written where they are.
     pub fn gradients(
         &self,
         heads: &Heads,
@@ -113,35 +136,42 @@ impl Criteria {
         targets: &Targets,
         weights: BranchWeights,
     ) -> Result<(BranchLoss, Heads), Error> {
-        let (_, one2many) = branch(&self.one2many, &heads.one2many, grid, targets, weights.one2many)?;
-        let (loss, one2one) = branch(&self.one2one, &heads.one2one, grid, targets, weights.one2one)?;
+        let device = heads.one2one.scores.device();
+        let host = heads.to_host()?;
+        let of = |criterion: &Criterion, output: &HeadOutput, weight| {
+            branch(criterion, output, grid, targets, weight, device)
+        };
+        let (_, one2many) = of(&self.one2many, &host.one2many, weights.one2many)?;
+        let (loss, one2one) = of(&self.one2one, &host.one2one, weights.one2one)?;
         Ok((loss, Heads { one2many, one2one }))
     }
 
-    /// The one-to-one branch's loss alone.
+    /// The one-to-one branch's loss alone, of an output in host memory.
     pub fn evaluate(&self, head: &HeadOutput, grid: &Grid, targets: &Targets) -> Result<BranchLoss, Error> {
         Ok(self.one2one.evaluate(grid, predictions(head)?, targets)?)
     }
 }
 
-/// A branch's loss, and its gradients with respect to the head's output.
+/// A branch's loss, and its gradients with respect to the head's output, sent to `device`.
 fn branch(
     criterion: &Criterion,
     output: &HeadOutput,
     grid: &Grid,
     targets: &Targets,
     weight: f64,
+    device: Device,
 ) -> Result<(BranchLoss, HeadOutput), Error> {
-    let empty = |t: &Tensor| Tensor::f_empty(t.size(), (Kind::Float, Device::Cpu)).during("gradients");
-    let mut gradients = HeadOutput {
-        boxes: empty(&output.boxes)?,
-        scores: empty(&output.scores)?,
-    };
+    let mut boxes = torch::host_buffer(&output.boxes.size(), device)?;
+    let mut scores = torch::host_buffer(&output.scores.size(), device)?;
     let out = Gradients {
-        boxes: torch::slice_f32_mut(&mut gradients.boxes)?,
-        logits: torch::slice_f32_mut(&mut gradients.scores)?,
+        boxes: torch::slice_f32_mut(&mut boxes)?,
+        logits: torch::slice_f32_mut(&mut scores)?,
     };
     let loss = criterion.gradients(grid, predictions(output)?, targets, weight, out)?;
+    let gradients = HeadOutput {
+        boxes: torch::to_device(&boxes, device)?,
+        scores: torch::to_device(&scores, device)?,
+    };
     Ok((loss, gradients))
 }
 
@@ -163,8 +193,20 @@ pub fn train_batch(
     batch: &Batch,
     weights: BranchWeights,
 ) -> Result<BranchLoss, Error> {
-    let input = validate::images(batch)?;
-    let heads = execution.run(|| detector.forward_train(&input))??;
+    let images = staging::images(batch, execution.device)?;
+    train_images(detector, criteria, execution, &images, batch, weights)
+}
+
+/// [`train_batch`] of a batch whose images are on the device already.
+pub fn train_images(
+    detector: &Detector,
+    criteria: &Criteria,
+    execution: &Execution,
+    images: &Tensor,
+    batch: &Batch,
+    weights: BranchWeights,
+) -> Result<BranchLoss, Error> {
+    let heads = execution.run(|| detector.forward_train(images))??;
     let grid = Grid::for_input(batch.width, batch.height)?;
     let (loss, gradients) = criteria.gradients(&heads, &grid, &targets(batch)?, weights)?;
     backward(&heads, &gradients)?;

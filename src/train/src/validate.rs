@@ -1,8 +1,10 @@
 //! Measuring a network on a split: every image once, in rectangular batches, with the metrics of the specification's
-//! section 8, in the coordinates of the network input.
+//! section 8, in the coordinates of the network input. The network runs on its device; losses, boxes and metrics are
+//! computed on the host.
 
 use crate::{
     Error,
+    staging::{Staged, Staging},
     step::{self, Criteria, Execution},
 };
 use dataset::{
@@ -14,10 +16,9 @@ use detector::{
     decode::{EndToEnd, Raw, end_to_end},
     loss::Grid,
     metrics::{Evaluator, Metrics, Truth},
-    net::{HeadOutput, from_rgb},
+    net::HeadOutput,
     nms::Nms,
 };
-use tch::{Device, Tensor};
 
 /// How to measure.
 #[derive(Clone, Copy, Debug)]
@@ -68,14 +69,16 @@ pub fn validate(
 ) -> Result<Validation, Error> {
     let mut evaluator = Evaluator::new(options.classes);
     let (mut loss, mut batches) = ([0.0; 3], 0.0_f64);
-    for batch in loader.batches()? {
-        let batch = batch?;
+    for staged in Staging::new(loader.batches()?, options.execution.device) {
+        let Staged { batch, images } = staged?;
         let grid = Grid::for_input(batch.width, batch.height)?;
-        let input = images(&batch)?;
         let output = match network {
-            Network::Fused(fused) => options.execution.run(|| fused.forward(&input))??,
+            Network::Fused(fused) => options.execution.run(|| fused.forward(&images))??.to_host()?,
             Network::Averaged(detector, criteria) => {
-                let heads = options.execution.run(|| detector.forward_eval_both(&input))??;
+                let heads = options
+                    .execution
+                    .run(|| detector.forward_eval_both(&images))??
+                    .to_host()?;
                 let items = criteria
                     .evaluate(&heads.one2one, &grid, &step::targets(&batch)?)?
                     .items;
@@ -104,17 +107,6 @@ pub fn validate(
         metrics: evaluator.finish(),
         loss: loss.map(|sum| sum / batches.max(1.0)),
     })
-}
-
-/// Images of a batch as network input.
-pub(crate) fn images(batch: &Batch) -> Result<Tensor, detector::Error> {
-    from_rgb(
-        &batch.pixels,
-        batch.items.len(),
-        batch.height,
-        batch.width,
-        Device::Cpu,
-    )
 }
 
 /// Boxes of every image, by the settings of measuring: all above 0.001.

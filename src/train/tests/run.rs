@@ -1,18 +1,16 @@
 //! Runs that must not begin, or must not go on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod common;
+
+use common::{SQUARE, dataset, options};
 use detector::weights::Meta;
 use detector::{
     Config, Detector, Scale,
     weights::{self, Model},
 };
-use std::{
-    fs,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
-};
-use train::{Event, Hyper, Observer, Outcome, RunOptions, Start, run};
+use std::{fs, path::Path};
+use train::{Event, Observer, Outcome, RunOptions, Start, run};
 
 #[derive(Default)]
 struct Told(Vec<String>);
@@ -22,56 +20,6 @@ impl Observer for Told {
         if let Event::Warning(text) = event {
             self.0.push(text.to_owned());
         }
-    }
-}
-
-/// Six images with a bright square each, four to train on and two to validate on, of `names`.
-fn dataset(folder: &Path, label: &str, names: &[&str]) -> PathBuf {
-    for (split, count) in [("train", 4_u8), ("valid", 2)] {
-        for sub in ["images", "labels"] {
-            fs::create_dir_all(folder.join(split).join(sub)).unwrap();
-        }
-        for index in 0..count {
-            let image = image::RgbImage::from_fn(64, 48, |x, y| {
-                image::Rgb(if x.abs_diff(32) < 12 && y.abs_diff(24) < 12 {
-                    [250, 200, index]
-                } else {
-                    [20, 30, 40]
-                })
-            });
-            image
-                .save(folder.join(split).join(format!("images/{index}.png")))
-                .unwrap();
-            fs::write(folder.join(split).join(format!("labels/{index}.txt")), label).unwrap();
-        }
-    }
-    let yaml = folder.join("data.yaml");
-    fs::write(
-        &yaml,
-        format!("train: train/images\nval: valid/images\nnames: {names:?}\n"),
-    )
-    .unwrap();
-    yaml
-}
-
-const SQUARE: &str = "0 0.5 0.5 0.375 0.5\n";
-
-fn options(folder: &Path, data: PathBuf) -> RunOptions {
-    RunOptions {
-        folder: folder.join("run"),
-        data,
-        scale: Scale::N,
-        base: None,
-        hyper: Hyper {
-            epochs: 1,
-            batch: 4,
-            imgsz: 32,
-            ..Hyper::default()
-        },
-        threads: NonZeroUsize::MIN,
-        workers: 0,
-        cache_bytes: 1 << 20,
-        stop: Arc::new(AtomicBool::new(false)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which parameter decays, which warms up from its own rate, which learns faster (specification 6.2).
 
-use crate::schedule::{OptimizerKind, Schedule};
+use crate::schedule::{OptimizerKind, Schedule, Settings};
 use tch::Tensor;
 
 /// Learning-rate factor of the class branches under MuSGD.
@@ -28,6 +28,13 @@ pub struct Group {
     pub initial_lr: f64,
     /// Weight decay; 0 for scales and biases.
     pub weight_decay: f64,
+}
+
+impl Group {
+    /// Learning rate under `settings`.
+    pub fn lr(&self, settings: &Settings) -> f64 {
+        settings.lr(self.initial_lr, self.kind == GroupKind::Bias)
+    }
 }
 
 /// The groups of `schedule`'s optimiser in reporting order, and each parameter's group.

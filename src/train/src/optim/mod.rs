@@ -2,15 +2,20 @@
 //!
 //! Each step is one fused pass over every tensor (clip, decay, moments, update) on plain slices, spread over libtorch's
 //! threads; only the orthogonalisation of MuSGD is matrix algebra and goes to libtorch. How many threads there are
-//! changes no bit. State is named after its parameter, so a
-//! checkpoint can hold it and a resumed run continues to the bit. Facts: the detector's specification, 6.2, 6.4, 6.7.
+//! changes no bit. State is named after its parameter, so a checkpoint can hold it and a resumed run continues to the
+//! bit. [`DeviceOptimizer`] takes the same steps where the parameters live on a GPU. Facts: the detector's
+//! specification, 6.2, 6.4, 6.7.
 
+mod device;
 mod groups;
 mod kernels;
 mod muon;
+mod stepper;
 
+pub use device::DeviceOptimizer;
 pub use groups::{Group, GroupKind};
 pub(crate) use kernels::lerp;
+pub use stepper::Stepper;
 
 use crate::schedule::{OptimizerKind, Schedule, Settings};
 use std::{
@@ -146,15 +151,20 @@ impl Optimizer {
     ///
     /// Gradients that are not finite change nothing: they are cleared and reported.
     pub fn step(&mut self, settings: &Settings) -> Result<StepReport, torch::Error> {
+        self.step_scaled(settings, 1.0)
+    }
+
+    /// [`Optimizer::step`] with gradients that are `scale` times too large; the reported norm is the true one.
+    pub fn step_scaled(&mut self, settings: &Settings, scale: f64) -> Result<StepReport, torch::Error> {
         let gradients = self
             .slots
             .iter()
             .map(|slot| torch::gradient(&slot.tensor))
             .collect::<Result<Vec<_>, _>>()?;
-        let grad_norm = global_norm(&gradients)?;
+        let grad_norm = global_norm(&gradients)? / scale;
         let applied = grad_norm.is_finite();
         if applied {
-            let clip = (CLIP_NORM / (grad_norm + 1e-6)).min(1.0) as f32;
+            let clip = ((CLIP_NORM / (grad_norm + 1e-6)).min(1.0) / scale) as f32;
             self.steps += 1;
             self.update(&gradients, settings, clip)?;
         }
@@ -181,7 +191,7 @@ impl Optimizer {
             let Some(gradient) = gradient else { continue };
             let group = &groups[slot.group];
             let rates = kernels::Rates {
-                lr: settings.lr(group.initial_lr, group.kind == GroupKind::Bias),
+                lr: group.lr(settings),
                 weight_decay: group.weight_decay,
                 momentum: settings.momentum,
                 clip,
@@ -224,10 +234,7 @@ impl Optimizer {
 
     /// Learning rate of every group under `settings`.
     pub fn learning_rates(&self, settings: &Settings) -> Vec<f64> {
-        self.groups
-            .iter()
-            .map(|g| settings.lr(g.initial_lr, g.kind == GroupKind::Bias))
-            .collect()
+        self.groups.iter().map(|group| group.lr(settings)).collect()
     }
 
     /// All state by name: `first/{parameter}`, `second/{parameter}`.

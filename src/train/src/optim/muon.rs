@@ -11,7 +11,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use torch::During;
 
 /// Share of the orthogonalised update beside the plain SGD update.
-const SHARE: f64 = 0.2;
+pub(super) const SHARE: f64 = 0.2;
 const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.7750, 2.0315);
 const ITERATIONS: usize = 5;
 /// Tallest and shortest matrix of the reference's batches differ by at most this factor.
@@ -22,11 +22,11 @@ const BATCH_COST: usize = 50_000_000;
 
 /// How a kernel is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
-    rows: usize,
-    columns: usize,
+pub(super) struct Shape {
+    pub rows: usize,
+    pub columns: usize,
     /// Products are taken over rows: the tallest of the reference's batch is taller than wide.
-    transposed: bool,
+    pub transposed: bool,
 }
 
 impl Shape {
@@ -72,7 +72,7 @@ pub(super) fn batches(kernels: Vec<(usize, Part<'_>)>) -> Vec<Batch<'_>> {
 
 /// Matrices of equal width, tallest first, are batched by the reference until one is less than a sixteenth of the
 /// batch's tallest; that one decides on which side all of them are multiplied.
-fn shapes(sizes: &[(usize, usize)]) -> Vec<Shape> {
+pub(super) fn shapes(sizes: &[(usize, usize)]) -> Vec<Shape> {
     let mut by_width: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for &(rows, columns) in sizes {
         by_width.entry(columns).or_default().push(rows);
@@ -131,7 +131,7 @@ impl Batch<'_> {
     }
 }
 
-fn newton_schulz(x: &Tensor, transposed: bool) -> Result<Tensor, TchError> {
+pub(super) fn newton_schulz(x: &Tensor, transposed: bool) -> Result<Tensor, TchError> {
     let (a, b, c) = COEFFICIENTS;
     let x = x.f_to_kind(Kind::BFloat16)?;
     let norm = x.f_norm_scalaropt_dim(2.0, [-2, -1].as_slice(), true)?;
