@@ -151,13 +151,13 @@ fn read(options: &RunOptions) -> Checkpoint {
         .unwrap()
 }
 
-/// Ten epochs of two batches, a step every second batch: long enough for the scale to find its size.
+/// Six epochs of four batches, a step every second batch: long enough for the scale to find its size.
 fn run_in_fp16(folder: &Path, data: &Path) -> RunOptions {
     let mut options = options(folder, data.to_owned());
     options.hyper = Hyper {
-        epochs: 10,
-        batch: 2,
-        nbs: 4,
+        epochs: 6,
+        batch: 1,
+        nbs: 2,
         save_period: 20,
         warmup_epochs: 0.0,
         precision: Precision::Fp16,
@@ -180,7 +180,7 @@ fn a_run_in_fp16_goes_on_with_its_scale_and_its_gradients() {
     let broken = run_in_fp16(&folder.path().join("broken"), &data);
     let outcome = run(&broken, &mut StopAfter(17, &broken)).unwrap();
     assert!(
-        matches!(outcome, Outcome::Stopped { epoch: 9, batch: 1 }),
+        matches!(outcome, Outcome::Stopped { epoch: 5, batch: 1 }),
         "{outcome:?}"
     );
     let halfway = read(&broken);
@@ -189,7 +189,7 @@ fn a_run_in_fp16_goes_on_with_its_scale_and_its_gradients() {
         scale < 65_536.0,
         "steps of a fresh network overflow at first: {scale}"
     );
-    assert!(halfway.position.optimizer_steps > 0);
+    assert!(halfway.position.optimizer_steps > 0, "{scale}");
     let largest = halfway
         .under("gradient/")
         .values()
@@ -208,7 +208,10 @@ fn a_run_in_fp16_goes_on_with_its_scale_and_its_gradients() {
     let found = read(&broken);
     assert_eq!(found.position.scaler, expected.position.scaler);
     for (name, array) in &expected.arrays {
-        assert!(found.arrays[name] == *array, "{name} differs");
+        // A single cell has no variance, so in this tiny network some running ones are no number: hence bits.
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let same = bits(&found.arrays[name].values) == bits(&array.values);
+        assert!(same, "{name} differs");
     }
     assert_eq!(
         fs::read(broken.folder.join(train::BEST)).unwrap(),
