@@ -3,6 +3,7 @@
 use crate::convert::Target;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use torch::DeviceChoice;
 
 /// Takes a detector from annotations to production.
 #[derive(Debug, Parser)]
@@ -81,6 +82,9 @@ pub struct DemoArgs {
     /// Processor threads for training [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Where the network is trained: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
     /// Number format of the network's forward and backward pass.
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
@@ -92,12 +96,14 @@ pub struct DemoArgs {
 /// Number format of the network's forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
-    /// bf16 where the processor multiplies it natively.
+    /// On a GPU fp16, on a processor bf16 where it multiplies that natively, else 32 bit.
     Auto,
     /// 32 bit throughout: the same bits on every processor with the same libtorch.
     Fp32,
     /// Convolutions and matrix products in bf16.
     Bf16,
+    /// Convolutions and matrix products in fp16, with a scaled loss. Made for GPUs.
+    Fp16,
 }
 
 /// Which of the two heads answers.
@@ -138,6 +144,9 @@ pub struct DetectArgs {
     /// Write pictures with the boxes drawn into this folder.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Where the network runs: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
     /// Processor threads [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
@@ -176,6 +185,9 @@ pub struct ValArgs {
     /// One JSON object on stdout.
     #[arg(long)]
     pub json: bool,
+    /// Where the network runs: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
     /// Processor threads [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,

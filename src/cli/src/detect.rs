@@ -22,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use tch::Device;
 
 /// Image size for models that do not say what they were trained at.
 const DEFAULT_IMGSZ: usize = 640;
@@ -39,6 +40,7 @@ impl From<HeadArg> for Head {
 /// A model that answers.
 pub struct Finder {
     network: FusedDetector,
+    device: Device,
     /// Class names by index.
     pub names: Vec<String>,
     imgsz: usize,
@@ -56,7 +58,14 @@ pub fn read_model(path: &Path, head: Head) -> Result<FusedModel> {
 
 impl Finder {
     /// Opens a model file.
-    pub fn open(path: &Path, head: Head, imgsz: Option<usize>, conf: f32, iou: f32) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        device: Device,
+        head: Head,
+        imgsz: Option<usize>,
+        conf: f32,
+        iou: f32,
+    ) -> Result<Self> {
         for (flag, value) in [("--conf", conf), ("--iou", iou)] {
             if !(0.0..=1.0).contains(&value) {
                 bail!("{flag} {value}: give a number from 0 to 1");
@@ -69,9 +78,11 @@ impl Finder {
             bail!("--imgsz {imgsz}: give a size from 32 to 8192");
         }
         let mut network = model.detector;
+        network.to_device(device)?;
         network.to_channels_last()?;
         Ok(Self {
             network,
+            device,
             names: model.meta.names,
             imgsz: imgsz.next_multiple_of(32),
             head,
@@ -90,8 +101,8 @@ impl Finder {
         let mut pixels = vec![0; place.canvas.bytes()];
         place.render(image, &mut pixels, &mut self.scratch);
         let Size { width, height } = place.canvas;
-        let input = from_rgb(&pixels, 1, height, width, tch::Device::Cpu)?;
-        let output = self.network.forward(&input)?;
+        let input = from_rgb(&pixels, 1, height, width, self.device)?;
+        let output = self.network.forward(&input)?.to_host()?;
         let grid = Grid::for_input(width, height)?;
         let (boxes, logits) = (
             torch::slice_f32(&output.boxes)?,
@@ -137,7 +148,14 @@ impl Finder {
 /// Runs the command.
 pub fn run(args: &DetectArgs) -> Result<ExitCode> {
     torch::set_threads(threads(args.threads).get())?;
-    let mut finder = Finder::open(&args.model, args.head.into(), args.imgsz, args.conf, args.iou)?;
+    let mut finder = Finder::open(
+        &args.model,
+        args.device.resolve()?,
+        args.head.into(),
+        args.imgsz,
+        args.conf,
+        args.iou,
+    )?;
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     }

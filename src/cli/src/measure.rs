@@ -16,8 +16,9 @@ use train::{Execution, Network, Precision, ValidationOptions, validate};
 pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let threads = threads(args.threads);
     torch::set_threads(threads.get())?;
+    let device = args.device.resolve()?;
     let head: Head = args.head.into();
-    let model = read_model(&args.model, head)?;
+    let mut model = read_model(&args.model, head)?;
     let split = match args.split {
         SplitArg::Val => Split::Valid,
         SplitArg::Test => Split::Test,
@@ -45,10 +46,11 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
             ..ValOptions::default()
         },
     )?;
+    model.detector.to_device(device)?;
     let options = ValidationOptions {
         head,
         classes: data.nc,
-        execution: Execution::new(Precision::Fp32, threads),
+        execution: Execution::on(device, Precision::Fp32, threads),
     };
     let metrics = validate(&Network::Fused(&model.detector), &loader, options, &mut |_| {})?.metrics;
     if args.json {

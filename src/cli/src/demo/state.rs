@@ -45,6 +45,7 @@ impl Origins {
             PrecisionArg::Auto => "auto",
             PrecisionArg::Fp32 => "fp32",
             PrecisionArg::Bf16 => "bf16",
+            PrecisionArg::Fp16 => "fp16",
         };
         Ok(Self {
             scenes: if dataset.is_some() { 0 } else { args.scenes },

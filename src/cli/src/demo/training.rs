@@ -46,9 +46,11 @@ pub fn train(
                 PrecisionArg::Auto => Precision::Auto,
                 PrecisionArg::Fp32 => Precision::Fp32,
                 PrecisionArg::Bf16 => Precision::Bf16,
+                PrecisionArg::Fp16 => Precision::Fp16,
             },
             ..Hyper::default()
         },
+        device: args.device,
         threads,
         workers: threads.get(),
         cache_bytes: CACHE_BYTES,
@@ -157,12 +159,13 @@ impl Observer for Bar {
                 self.begun = (Instant::now(), done);
                 let precision = match execution.precision {
                     torch::Precision::BFloat16 => "bf16",
+                    torch::Precision::Float16 => "fp16",
                     torch::Precision::Float32 => "32 bit",
                 };
                 self.task.note(&format!(
-                    "{images} images, {validation} to validate; {:.2} million parameters, {:?}, {precision}, {} threads",
+                    "{images} images, {validation} to validate; {:.2} million parameters, {:?}, {precision}, {execution}",
                     parameters as f64 / 1e6,
-                    schedule.optimizer, execution.threads
+                    schedule.optimizer
                 ));
                 if let Some((epoch, batch)) = resumed {
                     self.task

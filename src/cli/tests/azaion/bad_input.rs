@@ -1,7 +1,7 @@
 //! What is wrong with the input is said clearly or counted, and what was there before stays as it was.
 
 use crate::common::{azaion, contents, image, label, last_line, small_demo, yolo_folder};
-use predicates::str::contains;
+use predicates::{prelude::PredicateBooleanExt, str::contains};
 use std::{fs, path::Path, process::Stdio};
 
 fn demo_of(dataset: &Path, root: &Path) -> assert_cmd::Command {
@@ -221,4 +221,20 @@ fn bad_usage_is_exit_code_64() {
         .assert()
         .code(1)
         .stderr(contains("yolo26n"));
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_said_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = folder.path().join("set");
+    yolo_folder(&dataset, 16);
+    demo_of(&dataset, &folder.path().join("demo"))
+        .args(["--device", "cuda:99"])
+        .assert()
+        .code(1)
+        .stderr(contains("cuda:99").and(contains("cpu").or(contains("lower number"))));
+    azaion(&["demo", "--device", "gpu"])
+        .assert()
+        .code(64)
+        .stderr(contains("auto, cpu, cuda or cuda:N"));
 }

@@ -29,7 +29,7 @@ pub fn small_demo(root: &Path) -> Command {
         "1",
     ]);
     command
-        .args(["--precision", "fp32", "--json", "--root"])
+        .args(["--device", "cpu", "--precision", "fp32", "--json", "--root"])
         .arg(root);
     command
 }

@@ -87,6 +87,8 @@ fn a_demo_ends_with_a_model_that_detects_and_measures() {
             "model",
             "val",
             "--json",
+            "--device",
+            "cpu",
             "--threads",
             "1",
             "--batch",
