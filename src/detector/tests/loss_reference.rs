@@ -140,18 +140,14 @@ fn criterion(assigner: Assigner, threads: usize) -> Criterion {
     Criterion::new(assigner, NonZeroUsize::new(threads).unwrap())
 }
 
-/// Each element within 1e-5 of its own size, or within 1e-6 of the largest: the reference's own rounding.
-fn assert_gradient(what: &str, found: &[f32], expected: &[f32]) {
+fn assert_same_bits(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
-    let largest = expected.iter().fold(0f32, |a, b| a.max(b.abs()));
-    let mut worst = 0f32;
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let difference = (found - expected).abs();
-        let bound = 1e-5 * expected.abs() + 1e-6 * largest;
-        assert!(difference <= bound, "{what}[{index}]: {found} for {expected}");
-        worst = worst.max(difference);
+        assert!(
+            found.to_bits() == expected.to_bits(),
+            "{what}[{index}]: {found:e} for {expected:e}"
+        );
     }
-    println!("{what}: largest difference {worst:e} of {largest:e}");
 }
 
 #[test]
@@ -180,12 +176,8 @@ fn the_assignment_is_the_references() {
                 if scores[index] > 0.0 || found_scores[index] > 0.0 {
                     assert_eq!(found_anchors[index], anchors[index], "{prefix} anchor {index}");
                 }
-                let difference = (found_scores[index] - scores[index]).abs();
-                assert!(
-                    difference <= 2e-6 * scores[index].max(1e-3),
-                    "{prefix} anchor {index}: {difference}"
-                );
             }
+            assert_same_bits(&format!("{prefix} scores"), &found_scores, &scores);
             let count = |list: &[i16]| list.iter().filter(|&&g| g >= 0).count();
             println!(
                 "{prefix}: foreground {} for {}",
@@ -220,12 +212,12 @@ fn items_and_gradients_are_the_references() {
                     "{prefix} {term}: {found} for {expected}"
                 );
             }
-            assert_gradient(
+            assert_same_bits(
                 &format!("{prefix} boxes"),
                 &boxes,
                 &fixture.f32s(&format!("{prefix}.grad_boxes")),
             );
-            assert_gradient(
+            assert_same_bits(
                 &format!("{prefix} logits"),
                 &logits,
                 &fixture.f32s(&format!("{prefix}.grad_logits")),
@@ -240,18 +232,9 @@ fn ties_of_edges_split_the_gradient_as_autograd_does() {
     let boxes = |name: &str| fixture.f32s(name).as_chunks::<4>().0.to_vec();
     let (a, c, gradients) = (boxes("ties.a"), boxes("ties.c"), boxes("ties.grad"));
     for (i, value) in fixture.f32s("ties.ciou").into_iter().enumerate() {
-        let found = ciou(a[i].map(f64::from), c[i].map(f64::from));
-        assert!(
-            (found.value - f64::from(value)).abs() < 1e-6,
-            "{i}: {} for {value}",
-            found.value
-        );
-        for (side, (found, expected)) in found.gradient.iter().zip(gradients[i]).enumerate() {
-            assert!(
-                (found - f64::from(expected)).abs() < 1e-6,
-                "pair {i} side {side}: {found} for {expected}"
-            );
-        }
+        let found = ciou(a[i], c[i]).unwrap();
+        assert_same_bits("value", &[found.value], &[value]);
+        assert_same_bits(&format!("gradient of pair {i}"), &found.gradient, &gradients[i]);
     }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! An assignment plus three small sums over a few hundred anchors are hundreds of tiny tensor operations when written
 //! for a tensor library; here they are a few loops, and the caller feeds the gradients to autograd at the raw head
-//! outputs. One dense pass over the logits remains, and it is written to vectorise.
+//! outputs. Two dense passes over the logits remain: libtorch's sigmoid and a sum that is written to vectorise.
 //!
-//! Guarantees: the result is the same for every number of threads (one job an image, sums merged in image order); a
-//! NaN in what matters to the loss is never swallowed, so that the run loop's guard sees it; nothing here panics on
-//! any values. Facts: the project's description of YOLO26 (docs/CLEANROOM.md), compared with the reference by
+//! Guarantees: assignment and gradients are the reference's to the bit (same libtorch, its threads set alike); the
+//! result is the same for every number of threads here (one job an image, sums merged in image order); a NaN in what
+//! matters to the loss is never swallowed, so that the run loop's guard sees it; nothing here panics on any values.
+//! Facts: the project's description of YOLO26 (docs/CLEANROOM.md), compared with the reference by
 //! `tests/loss_reference.rs`.
 
 mod assign;
 mod bce;
 mod ciou;
+mod elementary;
 mod grid;
 mod parallel;
 mod schedule;
@@ -26,11 +28,11 @@ pub use grid::{Cell, Grid, Level};
 pub use schedule::{BranchWeights, branch_weights};
 pub use targets::{Targets, Truth};
 
-use assign::ImageView;
+use assign::{Candidates, ImageView};
 use terms::Scales;
 
 /// What is wrong with the input of a loss.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Debug, thiserror::Error)]
 pub enum LossError {
     /// A buffer that does not have the length its shape asks for.
     #[error("{what}: expected {expected} values for the given grid, images and classes, got {found}")]
@@ -75,6 +77,9 @@ pub enum LossError {
         /// Images in the predictions.
         predictions: usize,
     },
+    /// A tensor operation that libtorch refused.
+    #[error(transparent)]
+    Torch(#[from] torch::Error),
 }
 
 /// Raw outputs of one head for a batch.
@@ -127,8 +132,8 @@ pub struct BranchLoss {
     pub items: [f64; 3],
     /// Anchors that stand for an object.
     pub foreground: usize,
-    /// Sum of all target scores, which normalises the terms when it is above 1.
-    pub score_sum: f64,
+    /// What the terms are divided by: the sum of all target scores, at least 1.
+    pub normaliser: f64,
 }
 
 impl BranchLoss {
@@ -167,11 +172,12 @@ impl Criterion {
         targets: &Targets,
     ) -> Result<BranchLoss, LossError> {
         let assigned = self.assign(grid, predictions, targets)?;
+        let normaliser = normaliser(grid, predictions, targets, &assigned)?;
         let jobs = images(grid, predictions).zip(&assigned).enumerate().collect();
-        let sums = parallel::map(self.threads, jobs, |(image, (view, positives))| {
+        let sums = self.each(jobs, |(image, (view, positives))| {
             terms::values(grid, view, targets.image(image), positives)
-        });
-        Ok(self.summarise(&assigned, &sums))
+        })?;
+        Ok(self.summarise(&assigned, normaliser, &sums))
     }
 
     /// The loss, and the gradients of `weight * images * (box + cls + l1)` with respect to both inputs.
@@ -187,12 +193,17 @@ impl Criterion {
     ) -> Result<BranchLoss, LossError> {
         expect_length("box gradients", predictions.boxes.len(), out.boxes.len())?;
         expect_length("class gradients", predictions.logits.len(), out.logits.len())?;
-        let assigned = self.assign(grid, predictions, targets)?;
-        let factor = weight * predictions.images as f64 / normaliser(score_sum(&assigned));
+        check(grid, predictions, targets)?;
+        // The sigmoids are where the gradients will be: these are made of them.
+        self.sigmoids(grid, predictions, out.logits)?;
+        let assigned = self.assign_by(grid, predictions, out.logits, targets)?;
+        let normaliser = normaliser(grid, predictions, targets, &assigned)?;
+        let factor = weight as f32 * predictions.images as f32;
+        let scale = |gain: f64| factor * gain as f32 / normaliser;
         let scales = Scales {
-            boxes: self.gains.boxes * factor,
-            cls: self.gains.cls * factor,
-            l1: self.gains.l1 * factor,
+            boxes: scale(self.gains.boxes),
+            cls: scale(self.gains.cls),
+            l1: scale(self.gains.l1),
         };
         let anchors = grid.anchors();
         let outs = out
@@ -204,15 +215,11 @@ impl Criterion {
             .zip(outs)
             .enumerate()
             .collect();
-        let sums = parallel::map(
-            self.threads,
-            jobs,
-            |(image, ((view, positives), (boxes, logits)))| {
-                let out = Gradients { boxes, logits };
-                terms::gradients(grid, view, targets.image(image), positives, scales, out)
-            },
-        );
-        Ok(self.summarise(&assigned, &sums))
+        let sums = self.each(jobs, |(image, ((view, positives), (boxes, logits)))| {
+            let out = Gradients { boxes, logits };
+            terms::gradients(grid, view, targets.image(image), positives, scales, out)
+        })?;
+        Ok(self.summarise(&assigned, normaliser, &sums))
     }
 
     /// The foreground anchors of each image, in ascending order of anchors.
@@ -222,33 +229,73 @@ impl Criterion {
         predictions: Predictions<'_>,
         targets: &Targets,
     ) -> Result<Vec<Vec<Positive>>, LossError> {
-        let Predictions {
-            boxes,
-            logits,
-            images: count,
-            classes,
-        } = predictions;
-        expect_length("boxes", count * 4 * grid.anchors(), boxes.len())?;
-        expect_length("logits", count * classes * grid.anchors(), logits.len())?;
-        if classes == 0 {
-            return Err(LossError::NoClasses);
-        }
-        if targets.images() != count {
-            return Err(LossError::Images {
-                targets: targets.images(),
-                predictions: count,
-            });
-        }
-        targets.check_classes(classes)?;
-        let jobs = images(grid, predictions).enumerate().collect();
-        Ok(parallel::map(self.threads, jobs, |(image, view)| {
-            self.assigner.assign(grid, view, targets.image(image))
-        }))
+        check(grid, predictions, targets)?;
+        let mut probabilities = vec![0.0; predictions.logits.len()];
+        self.sigmoids(grid, predictions, &mut probabilities)?;
+        self.assign_by(grid, predictions, &probabilities, targets)
     }
 
-    fn summarise(&self, assigned: &[Vec<Positive>], sums: &[terms::Sums]) -> BranchLoss {
-        let score_sum = score_sum(assigned);
-        let n = normaliser(score_sum);
+    fn assign_by(
+        &self,
+        grid: &Grid,
+        predictions: Predictions<'_>,
+        probabilities: &[f32],
+        targets: &Targets,
+    ) -> Result<Vec<Vec<Positive>>, LossError> {
+        let jobs = images(grid, predictions)
+            .zip(probabilities.chunks_exact(predictions.classes * grid.anchors()))
+            .enumerate()
+            .collect();
+        let mut candidates = self.each(jobs, |(image, (view, probabilities))| {
+            Candidates::of_image(grid, view, probabilities, targets.image(image))
+        })?;
+        assign::align(&mut candidates)?;
+        let jobs = candidates.iter().collect();
+        Ok(parallel::map(self.threads, jobs, |own| self.assigner.choose(own)))
+    }
+
+    /// Sigmoids of all logits, with the bits of one call on the reference's order: images, anchors, classes.
+    fn sigmoids(&self, grid: &Grid, predictions: Predictions<'_>, out: &mut [f32]) -> Result<(), LossError> {
+        let (anchors, classes) = (grid.anchors(), predictions.classes);
+        let jobs = images(grid, predictions)
+            .zip(out.chunks_exact_mut(classes * anchors))
+            .collect();
+        self.each(jobs, |(view, out)| {
+            // Filled up to whole registers, so that no element is computed as one of the last.
+            let mut padded = vec![0.0; out.len().next_multiple_of(elementary::VECTORS)];
+            padded[..out.len()].copy_from_slice(view.logits);
+            elementary::sigmoid(&mut padded)?;
+            out.copy_from_slice(&padded[..out.len()]);
+            Ok(())
+        })?;
+        let end = predictions.logits.len();
+        let places: Vec<usize> = (end - end % elementary::VECTORS..end)
+            .map(|index| {
+                let (point, class) = (index / classes, index % classes);
+                (point / anchors * classes + class) * anchors + point % anchors
+            })
+            .collect();
+        let mut last: Vec<f32> = places.iter().map(|&place| predictions.logits[place]).collect();
+        elementary::sigmoid(&mut last)?;
+        places
+            .iter()
+            .zip(last)
+            .for_each(|(&place, value)| out[place] = value);
+        Ok(())
+    }
+
+    /// One job an image.
+    fn each<J: Send, T: Send>(
+        &self,
+        jobs: Vec<J>,
+        work: impl Fn(J) -> Result<T, torch::Error> + Sync,
+    ) -> Result<Vec<T>, LossError> {
+        let results = parallel::map(self.threads, jobs, work);
+        Ok(results.into_iter().collect::<Result<_, _>>()?)
+    }
+
+    fn summarise(&self, assigned: &[Vec<Positive>], normaliser: f32, sums: &[terms::Sums]) -> BranchLoss {
+        let n = f64::from(normaliser);
         let total = |term: fn(&terms::Sums) -> f64| sums.iter().map(term).sum::<f64>() / n;
         BranchLoss {
             items: [
@@ -257,9 +304,30 @@ impl Criterion {
                 self.gains.l1 * total(|s| s.l1),
             ],
             foreground: assigned.iter().map(Vec::len).sum(),
-            score_sum,
+            normaliser: n,
         }
     }
+}
+
+fn check(grid: &Grid, predictions: Predictions<'_>, targets: &Targets) -> Result<(), LossError> {
+    let Predictions {
+        boxes,
+        logits,
+        images: count,
+        classes,
+    } = predictions;
+    expect_length("boxes", count * 4 * grid.anchors(), boxes.len())?;
+    expect_length("logits", count * classes * grid.anchors(), logits.len())?;
+    if classes == 0 {
+        return Err(LossError::NoClasses);
+    }
+    if targets.images() != count {
+        return Err(LossError::Images {
+            targets: targets.images(),
+            predictions: count,
+        });
+    }
+    targets.check_classes(classes)
 }
 
 fn images<'a>(grid: &Grid, p: Predictions<'a>) -> impl Iterator<Item = ImageView<'a>> {
@@ -271,13 +339,24 @@ fn images<'a>(grid: &Grid, p: Predictions<'a>) -> impl Iterator<Item = ImageView
     })
 }
 
-fn score_sum(assigned: &[Vec<Positive>]) -> f64 {
-    assigned.iter().flatten().map(|p| f64::from(p.score)).sum()
-}
-
-/// The sum of target scores, at least 1; written so that a NaN stays one.
-fn normaliser(score_sum: f64) -> f64 {
-    if score_sum < 1.0 { 1.0 } else { score_sum }
+/// The sum of all target scores, at least 1: libtorch's, of the reference's tensor (images, anchors, classes).
+fn normaliser(
+    grid: &Grid,
+    predictions: Predictions<'_>,
+    targets: &Targets,
+    assigned: &[Vec<Positive>],
+) -> Result<f32, torch::Error> {
+    let scores = assigned.iter().enumerate().flat_map(|(image, positives)| {
+        let truths = targets.image(image);
+        positives.iter().map(move |positive| {
+            let point = image * grid.anchors() + positive.anchor;
+            let class = usize::from(truths[positive.truth].class);
+            (point * predictions.classes + class, positive.score)
+        })
+    });
+    let sum = elementary::sum(predictions.logits.len(), scores)?;
+    // Written so that a NaN stays one.
+    Ok(if sum < 1.0 { 1.0 } else { sum })
 }
 
 fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<(), LossError> {

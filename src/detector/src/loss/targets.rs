@@ -115,27 +115,21 @@ mod tests {
     #[test]
     fn an_unknown_image_or_class_is_named() {
         let image = Targets::new(1, &[(0, truth(0)), (1, truth(0))]).unwrap_err();
-        assert_eq!(
-            image,
-            LossError::Target {
-                index: 1,
-                what: "image",
-                value: 1,
-                count: 1
-            }
+        assert!(
+            image
+                .to_string()
+                .starts_with("target 1: its image is 1, but there are only 1"),
+            "{image}"
         );
         let class = Targets::new(1, &[(0, truth(3))])
             .unwrap()
             .check_classes(3)
             .unwrap_err();
-        assert_eq!(
-            class,
-            LossError::Target {
-                index: 0,
-                what: "class",
-                value: 3,
-                count: 3
-            }
+        assert!(
+            class
+                .to_string()
+                .starts_with("target 0: its class is 3, but there are only 3"),
+            "{class}"
         );
     }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::loss::ciou;
 
 const WIDTH: usize = 96;
 const HEIGHT: usize = 64;
@@ -28,8 +29,23 @@ impl Image {
         }
     }
 
+    fn probabilities(&self) -> Vec<f32> {
+        let mut probabilities = self.logits.clone();
+        elementary::sigmoid(&mut probabilities).unwrap();
+        probabilities
+    }
+
+    fn candidates(&self) -> Candidates {
+        let candidates =
+            Candidates::of_image(&Self::grid(), self.view(), &self.probabilities(), &self.truths).unwrap();
+        let mut batch = [candidates];
+        align(&mut batch).unwrap();
+        let [candidates] = batch;
+        candidates
+    }
+
     fn assign(&self, assigner: Assigner) -> Vec<Positive> {
-        assigner.assign(&Self::grid(), self.view(), &self.truths)
+        assigner.choose(&self.candidates())
     }
 }
 
@@ -43,10 +59,11 @@ fn top(k: usize, values: &[f32]) -> Vec<usize> {
 
 /// The definition, dense: every array is (objects, anchors).
 fn restated(image: &Image, assigner: Assigner) -> Vec<Positive> {
-    let (grid, view) = (Image::grid(), image.view());
+    let (grid, view, probabilities) = (Image::grid(), image.view(), image.probabilities());
     let (objects, anchors) = (image.truths.len(), grid.anchors());
     let table = || vec![vec![0f32; anchors]; objects];
     let (mut overlap, mut alignment, mut inside) = (table(), table(), vec![vec![false; anchors]; objects]);
+    let mut pairs = Vec::new();
     for (g, truth) in image.truths.iter().enumerate() {
         let xyxy = truth.xyxy(&grid);
         let [x1, y1, x2, y2] = xyxy;
@@ -67,10 +84,22 @@ fn restated(image: &Image, assigner: Assigner) -> Vec<Positive> {
             inside[g][a] = margins.iter().all(|&m| m > 1e-9);
             if inside[g][a] {
                 let predicted = view.xyxy(cell, a);
-                overlap[g][a] = Overlaps::new(xyxy).with(predicted);
-                alignment[g][a] = view.probability(truth.class, a).sqrt() * overlap[g][a].powi(6);
+                let value = ciou(xyxy, predicted).unwrap().value;
+                overlap[g][a] = if value < 0.0 { 0.0 } else { value };
+                pairs.push((g, a));
             }
         }
+    }
+    let class = |g: usize| usize::from(image.truths[g].class);
+    let powers = |exponent, base: &dyn Fn(usize, usize) -> f32| {
+        let mut values: Vec<f32> = pairs.iter().map(|&(g, a)| base(g, a)).collect();
+        elementary::power(&mut values, exponent).unwrap();
+        values
+    };
+    let roots = powers(0.5, &|g, a| probabilities[class(g) * anchors + a]);
+    let sixths = powers(6.0, &|g, a| overlap[g][a]);
+    for (&(g, a), (root, sixth)) in pairs.iter().zip(roots.iter().zip(sixths)) {
+        alignment[g][a] = root * sixth;
     }
 
     let mut selected = vec![vec![false; anchors]; objects];
