@@ -2,9 +2,8 @@
 
     python detector_forward.py fixture FILE   the committed sample: weights and inputs come from a formula that the Rust
                                               test restates, so only a few thousand output values are kept
-    python detector_forward.py full DIR [SEED]  random weights, inputs and all outputs, one file a case; the test compares
-                                              them to the bit when AZAION_REFERENCE_DIR names the directory, and so
-                                              does `cargo xtask parity`
+    python detector_forward.py full DIR [SEED]  random weights, inputs of several sizes and all outputs, one file a
+                                              network, which `cargo xtask parity` compares to the bit
 
 Needs ultralytics 8.4.190, torch 2.13.0 and safetensors; set YOLO_OFFLINE=true. One thread, float32, contiguous memory.
 
@@ -25,7 +24,11 @@ sys.tracebacklimit = 0  # A traceback would quote the package's source.
 
 HEIGHT, WIDTH, BATCH = 64, 96, 2
 FIXTURE_CASES = [("n", 3), ("n", 80), ("s", 3), ("m", 80), ("l", 2)]
-FULL_CASES = [("n", 3), ("n", 80), ("s", 3), ("m", 80), ("l", 80), ("x", 1)]
+# Images, height and width of further inputs, for which gradients are not kept.
+FULL_CASES = [
+    ("n", 3, [(3, 64, 64), (1, 96, 160), (1, 320, 320)]), ("n", 80, []), ("s", 3, [(3, 64, 64), (1, 160, 96)]),
+    ("m", 80, [(1, 64, 64), (1, 96, 160)]), ("l", 80, [(1, 64, 64), (1, 160, 96)]), ("x", 1, [(1, 64, 64), (2, 96, 160)]),
+]
 SAMPLES = 24
 ANCHORS = sum(HEIGHT // s * WIDTH // s for s in (8, 16, 32))
 
@@ -145,37 +148,49 @@ def fixture(path):
     Path(path).write_bytes(save(kept))
 
 
-def full(directory, seed=0):
-    for scale, nc in FULL_CASES:
-        torch.manual_seed(100 * seed + nc)
+def random_network(scale, nc):
+    net = DetectionModel(f"yolo26{scale}.yaml", nc=nc, verbose=False)
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if name.endswith(("bn.weight", "running_var")):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith(("bn.bias", "running_mean")):
+                tensor.uniform_(-0.2, 0.2)
+            elif name.endswith(".2.bias"):
+                tensor.uniform_(*((1.0, 3.0) if "cv2" in name else (-3.0, 1.0)))
+    return net
+
+
+def folded(scale, nc, state):
+    for head, end2end in (("one2many", False), ("one2one", True)):
         net = DetectionModel(f"yolo26{scale}.yaml", nc=nc, verbose=False)
-        with torch.no_grad():
-            for name, tensor in net.state_dict().items():
-                if name.endswith(("bn.weight", "running_var")):
-                    tensor.uniform_(0.5, 1.5)
-                elif name.endswith(("bn.bias", "running_mean")):
-                    tensor.uniform_(-0.2, 0.2)
-                elif name.endswith(".2.bias"):
-                    tensor.uniform_(*((1.0, 3.0) if "cv2" in name else (-3.0, 1.0)))
-        x = torch.rand(BATCH, 3, HEIGHT, WIDTH)
-        kept = {f"state.{k}": v.clone() for k, v in net.state_dict().items()} | {"input": x}
-        kept |= evaluate(net, x)
+        net.load_state_dict(state)
+        net.end2end = end2end
+        yield head, net.eval().fuse(verbose=False)
+
+
+def full(directory, seed=0):
+    for scale, nc, more in FULL_CASES:
+        torch.manual_seed(100 * seed + nc)
+        net = random_network(scale, nc)
+        state = {k: v.clone() for k, v in net.state_dict().items()}
+        kept = {f"state.{k}": v for k, v in state.items()}
+        twins = dict(folded(scale, nc, state))
+        for batch, height, width in [(BATCH, HEIGHT, WIDTH), *more]:
+            x = torch.rand(batch, 3, height, width)
+            net.load_state_dict(state)
+            out = {"input": x} | evaluate(net, x) | train(net, x)
+            for head, twin in twins.items():
+                with torch.no_grad():
+                    out[f"fused.{head}"], _ = twin(x)
+            kept |= {f"{width}x{height}.{k}": v for k, v in out.items()}
+            if (height, width) == (HEIGHT, WIDTH):
+                kept |= {f"gradient.{k}": p.grad.clone() for k, p in net.named_parameters()}
+                kept |= {f"after.{k}": v.clone() for k, v in net.state_dict().items() if "running" in k}
         if nc <= 3:  # With 80 classes suppression runs into its time limit on a busy machine.
             kept |= made_up_answers(nc)
-        kept |= train(net, x)
-        kept |= {f"gradient.{k}": p.grad for k, p in net.named_parameters()}
-        kept |= {f"after.{k}": v.clone() for k, v in net.state_dict().items() if "bn." in k and "running" in k or "num_" in k}
-        net.load_state_dict({k.removeprefix("state."): v for k, v in kept.items() if k.startswith("state.")})
-        net.eval()
-        for head, end2end in (("one2many", False), ("one2one", True)):
-            twin = DetectionModel(f"yolo26{scale}.yaml", nc=nc, verbose=False)
-            twin.load_state_dict(net.state_dict())
-            twin.end2end = end2end
-            twin.eval().fuse(verbose=False)
-            with torch.no_grad():
-                answer, _ = twin(x)
-            kept[f"fused.{head}"] = answer
-            if scale == "n":
+        if scale == "n":
+            for head, twin in twins.items():
                 kept |= {f"fused.{head}.state.{k}": v for k, v in twin.state_dict().items()}
         save_file({k: v.contiguous() for k, v in kept.items()}, Path(directory) / f"yolo26{scale}-{nc}.safetensors")
         print(scale, nc, len(kept))

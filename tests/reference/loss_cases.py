@@ -6,10 +6,11 @@ gradients of CIoU at ties. Predictions are made up here, so no network weights a
 
     YOLO_OFFLINE=true python tests/reference/loss_cases.py src/detector/tests/fixtures/loss.safetensors
 
-A second argument is another seed than the fixture's (`cargo xtask parity`).
+A second argument is a seed of its own (`cargo xtask parity`), and adds a case too large to be kept.
 """
 
 import sys
+from itertools import chain
 
 import torch
 from safetensors.torch import save_file
@@ -105,10 +106,23 @@ def cases(seed):
 
     yield "empty", 64, 64, 2, torch.zeros(0, 6), randn(2, 4, a) + 2, randn(2, 2, a)
 
+    # Objects that are equal, or equal but for the class: every overlap ties. A class that lacks objects, five images.
+    t = random_targets(5, [3, 1, 0, 4, 2], 2, 0.2, 0.6, gen).repeat_interleave(2, 0)
+    t[1::4, 1] = 2
+    yield "equal", 64, 64, 5, t, aimed(t, 5, 64, 64, 0.2, gen), randn(5, 5, a) * 2
 
-def main(path, seed=26):
+
+def large_case(seed):
+    """So many logits and candidates that libtorch's vectors, blocks and sums all come into play."""
+    gen = torch.Generator().manual_seed(seed + 1)
+    t = random_targets(3, [40, 0, 25], 80, 0.02, 0.5, gen)
+    yield "large", 320, 320, 80, t, aimed(t, 3, 320, 320, 0.2, gen), torch.randn(3, 80, 2100, generator=gen) * 2 - 4
+
+
+def main(path, seed=None):
     out = {}
-    for name, h, w, k, targets, boxes, logits in cases(seed):
+    all_cases = cases(26) if seed is None else chain(cases(seed), large_case(seed))
+    for name, h, w, k, targets, boxes, logits in all_cases:
         net = DetectionModel("yolo26n.yaml", nc=k, verbose=False)
         net.args = get_cfg()
         net.train()

@@ -3,20 +3,21 @@
     python optimiser_runs.py DIR [--seed N]
 
 The package (ultralytics 8.4.190, torch 2.13.0, CPU, float32, one thread) is run as a black box: its own trainer makes
-the optimiser, the schedule, warm-up, accumulation, clipping and the EMA; only the batches are ours. Five files for each
-optimiser:
+the optimiser, the schedule, warm-up, accumulation, clipping and the EMA; only the batches are ours. Default learning
+rates. Three files for each optimiser:
 
-given   every gradient is replaced by random numbers that the other side draws too (`torch.manual_seed` and `randn` of
-        the same libtorch), so that the optimiser stands alone
-own     the network's own gradients, the default learning rates
-calm    the network's own gradients, learning rates a hundredth (AdamW: a thousandth) of that
-owntwin, calmtwin
-        the same runs with each gradient off by 1e-6 of itself: how far the reference then is from itself is what
-        rounding alone does to a young network
+given    every gradient is replaced by random numbers that the other side draws too (`torch.manual_seed` and `randn` of
+         the same libtorch), so that the optimiser stands alone
+own      the network's own gradients
+owntwin  the same run with each gradient off by 1e-7 of itself, the last bit: how far the reference then is from itself
+         is what rounding alone does to a young network
 
 A file holds the weights at the start (`start.`), the parameters after some of the steps (`step10.`), all weights of
 the average at the end (`ema.`), the batches (`batch3.`), and a trace with one row an iteration: accumulate, EMA updates,
-learning rates of the groups, momentum of the last group. Of a twin only the weights are kept.
+learning rates of the groups, momentum of the last group. Of a twin only the weights are kept. `own` also has all that a
+single step needs, for some of the steps: the state before it (`before10.model.`, `.ema.`, `.first.`, `.second.`, of the
+optimiser the last two), the gradients that the step gets, before clipping (`before10.gradient.`), and the average after
+it (`after10.ema.`).
 """
 
 import argparse
@@ -33,12 +34,8 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 sys.tracebacklimit = 0  # A traceback would quote the package's source.
 
 SIDE, BATCH, BATCHES, CLASSES, EPOCHS, NOMINAL = 64, 4, 8, 3, 40, 16
-STEPS, EVERY = 50, 10
+STEPS, KEPT, SINGLE = 50, (1, 2, 3, 5, 10, 20, 30, 40, 50), (1, 10, 30, 50)
 RATES = dict(lr0=0.01, warmup_bias_lr=0.1)
-CALM = dict(
-    MuSGD=dict(lr0=1e-4, warmup_bias_lr=1e-3), SGD=dict(lr0=1e-4, warmup_bias_lr=1e-3),
-    AdamW=dict(lr0=1e-5, warmup_bias_lr=1e-4),
-)
 
 
 class Done(Exception):
@@ -94,15 +91,25 @@ def given_gradients(net, seed):
 
 
 def rounding(net, seed):
-    """Gradients that are off by 1e-6 of themselves."""
+    """Gradients that are off by 1e-7 of themselves."""
     generator = torch.Generator().manual_seed(seed + 1)
     for parameter in net.parameters():
-        parameter.register_hook(lambda g: g * (1 + 1e-6 * torch.randn(g.shape, generator=generator)))
+        parameter.register_hook(lambda g: g * (1 + 1e-7 * torch.randn(g.shape, generator=generator)))
+
+
+def momenta(t):
+    """Buffers of the optimiser by name: Adam's two, SGD's, and beside that of MuSGD the one of its orthogonal part."""
+    places = dict(exp_avg="first", momentum_buffer="first", momentum_buffer_SGD="first", exp_avg_sq="second")
+    for name, parameter in t.model.named_parameters():
+        buffers = {k: v for k, v in t.optimizer.state.get(parameter, {}).items() if torch.is_tensor(v) and v.dim()}
+        muon = len(buffers) == 2 and "exp_avg" not in buffers
+        for key, buffer in buffers.items():
+            place = "second" if muon and key == "momentum_buffer" else places[key]
+            yield f"{place}.{name}", buffer
 
 
 def record(kind, optimizer, seed, folder):
     kept, trace = {}, []
-    rates = CALM[optimizer] if kind.startswith("calm") else RATES
     fixed = batches(seed)
     for i, (pixels, targets) in enumerate(fixed):
         kept[f"batch{i}.pixels"], kept[f"batch{i}.targets"] = pixels, targets
@@ -119,6 +126,29 @@ def record(kind, optimizer, seed, folder):
             prepare[0] = given_gradients(t.model, seed)
         if kind.endswith("twin"):
             rounding(t.model, seed)
+        if kind == "own":
+            step_with_state(t)
+
+    def step_with_state(t):
+        step = t.optimizer_step
+
+        def before(number):
+            if number in SINGLE:
+                copy(f"before{number}.model", t.model.state_dict().items())
+                copy(f"before{number}.ema", t.ema.ema.state_dict().items())
+                copy(f"before{number}", momenta(t))
+
+        def recorded():
+            number = t.ema.updates + 1
+            if number in SINGLE:
+                copy(f"before{number}.gradient", ((k, p.grad) for k, p in t.model.named_parameters()))
+            step()
+            if number in SINGLE:
+                copy(f"after{number}.ema", t.ema.ema.state_dict().items())
+            before(number + 1)
+
+        before(1)
+        t.optimizer_step = recorded
 
     def preprocess(batch):
         iteration = count[0]
@@ -135,7 +165,7 @@ def record(kind, optimizer, seed, folder):
         momentum = last["momentum"] if "momentum" in last else last["betas"][0]
         trace.append([t.accumulate, t.ema.updates, *(g["lr"] for g in groups), momentum])
         steps = t.ema.updates
-        if steps != (trace[-2][1] if len(trace) > 1 else 0) and (steps % EVERY == 0 or steps == 1):
+        if steps != (trace[-2][1] if len(trace) > 1 else 0) and steps in KEPT:
             copy(f"step{steps}", t.model.named_parameters())
         if steps == STEPS:
             copy("ema", t.ema.ema.state_dict().items())
@@ -145,7 +175,7 @@ def record(kind, optimizer, seed, folder):
         overrides = dict(
             model="yolo26n.yaml", data=dataset(Path(scratch)), imgsz=SIDE, batch=BATCH, epochs=EPOCHS, device="cpu",
             optimizer=optimizer, nbs=NOMINAL, workers=0, seed=seed, amp=False, val=False, plots=False, save=False,
-            project=scratch, name="run", verbose=False, **rates,
+            project=scratch, name="run", verbose=False, **RATES,
         )
         t = DetectionTrainer(overrides=overrides)
         t.add_callback("on_train_start", start)
@@ -156,7 +186,7 @@ def record(kind, optimizer, seed, folder):
         except Done:
             pass
     kept["trace"] = torch.tensor(trace, dtype=torch.float64)
-    kept["rates"] = torch.tensor([rates["lr0"], rates["warmup_bias_lr"]], dtype=torch.float64)
+    kept["rates"] = torch.tensor([RATES["lr0"], RATES["warmup_bias_lr"]], dtype=torch.float64)
     kept["setting"] = torch.tensor([SIDE, BATCH, BATCHES, CLASSES, EPOCHS, NOMINAL, STEPS, seed], dtype=torch.int64)
     if kind.endswith("twin"):
         kept = {k: v for k, v in kept.items() if k.startswith(("step", "ema"))}
@@ -170,6 +200,6 @@ if __name__ == "__main__":
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--seed", type=int, default=0)
     arguments = arguments.parse_args()
-    for optimizer in ("MuSGD", "AdamW", "SGD"):
-        for kind in ("given", "calm", "calmtwin", "own", "owntwin"):
+    for optimizer in ("SGD", "AdamW", "MuSGD"):
+        for kind in ("own", "given", "owntwin"):
             record(kind, optimizer, arguments.seed, arguments.folder)

@@ -1,74 +1,43 @@
 //! Average precision, precision and recall against the reference package.
 //!
 //! The numbers in `fixtures/metrics.safetensors` were made by `tests/reference/metrics_cases.py`, which calls
-//! `ap_per_class` of ultralytics 8.4.190 as a black box on random arrays.
+//! `ap_per_class` of ultralytics 8.4.190 as a black box on random arrays, and its validator on boxes and objects.
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails the test")]
 
-use detector::metrics::{Evaluator, Metrics, Outcome};
-use safetensors::SafeTensors;
+mod fixture;
+
+use detector::Detection;
+use detector::loss::Grid;
+use detector::metrics::{Evaluator, Metrics, Outcome, Truth};
+use fixture::Fixture;
 
 const CASES: [&str; 4] = ["random", "poor", "lone", "perfect"];
 
-struct Fixture(Vec<u8>);
+fn fixture() -> Fixture {
+    Fixture::load("metrics.safetensors")
+}
 
-impl Fixture {
-    fn load() -> Self {
-        Self(
-            std::fs::read(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/fixtures/metrics.safetensors"
-            ))
-            .unwrap(),
-        )
-    }
-
-    fn numbers<const N: usize, T>(&self, name: &str, read: fn([u8; N]) -> T) -> Vec<T> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        tensors
-            .tensor(name)
-            .unwrap()
-            .data()
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| read(*b))
-            .collect()
-    }
-
-    fn i32s(&self, name: &str) -> Vec<i32> {
-        self.numbers(name, i32::from_le_bytes)
-    }
-
-    fn f32s(&self, name: &str) -> Vec<f32> {
-        self.numbers(name, f32::from_le_bytes)
-    }
-
-    fn f64s(&self, name: &str) -> Vec<f64> {
-        self.numbers(name, f64::from_le_bytes)
-    }
-
-    fn metrics(&self, case: &str) -> Metrics {
-        let outcomes: Vec<Outcome> = self
-            .f32s(&format!("{case}.confidence"))
-            .into_iter()
-            .zip(self.i32s(&format!("{case}.predicted")))
-            .zip(self.i32s(&format!("{case}.hits")))
-            .map(|((score, class), hits)| Outcome {
-                score,
-                class: class as u16,
-                hits: hits as u16,
-            })
-            .collect();
-        let truths: Vec<u16> = self
-            .i32s(&format!("{case}.true"))
-            .into_iter()
-            .map(|c| c as u16)
-            .collect();
-        let mut evaluator = Evaluator::new(8);
-        evaluator.add_matched(&outcomes, &truths).unwrap();
-        evaluator.finish()
-    }
+fn metrics(fixture: &Fixture, case: &str) -> Metrics {
+    let outcomes: Vec<Outcome> = fixture
+        .f32s(&format!("{case}.confidence"))
+        .into_iter()
+        .zip(fixture.i32s(&format!("{case}.predicted")))
+        .zip(fixture.i32s(&format!("{case}.hits")))
+        .map(|((score, class), hits)| Outcome {
+            score,
+            class: class as u16,
+            hits: hits as u16,
+        })
+        .collect();
+    let truths: Vec<u16> = fixture
+        .i32s(&format!("{case}.true"))
+        .into_iter()
+        .map(|c| c as u16)
+        .collect();
+    let mut evaluator = Evaluator::new(8);
+    evaluator.add_matched(&outcomes, &truths).unwrap();
+    evaluator.finish()
 }
 
 fn assert_close(what: &str, found: &[f64], expected: &[f64], bound: f64) {
@@ -83,9 +52,9 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64], bound: f64) {
 
 #[test]
 fn average_precision_of_every_class_and_threshold_is_the_references() {
-    let fixture = Fixture::load();
+    let fixture = fixture();
     for case in CASES {
-        let metrics = fixture.metrics(case);
+        let metrics = metrics(&fixture, case);
         let classes: Vec<i32> = metrics.per_class.iter().map(|c| c.class.into()).collect();
         assert_eq!(classes, fixture.i32s(&format!("{case}.classes")));
         let found: Vec<f64> = metrics.per_class.iter().flat_map(|c| c.ap).collect();
@@ -95,9 +64,9 @@ fn average_precision_of_every_class_and_threshold_is_the_references() {
 
 #[test]
 fn precision_and_recall_at_the_best_f1_are_the_references() {
-    let fixture = Fixture::load();
+    let fixture = fixture();
     for case in CASES {
-        let metrics = fixture.metrics(case);
+        let metrics = metrics(&fixture, case);
         let precision: Vec<f64> = metrics.per_class.iter().map(|c| c.precision).collect();
         let recall: Vec<f64> = metrics.per_class.iter().map(|c| c.recall).collect();
         assert_close(
@@ -112,9 +81,9 @@ fn precision_and_recall_at_the_best_f1_are_the_references() {
 
 #[test]
 fn mean_curves_are_the_references() {
-    let fixture = Fixture::load();
+    let fixture = fixture();
     for case in CASES {
-        let curves = fixture.metrics(case).curves;
+        let curves = metrics(&fixture, case).curves;
         let all = [
             ("precision", curves.precision),
             ("recall", curves.recall),
@@ -130,4 +99,51 @@ fn mean_curves_are_the_references() {
             assert_close(&format!("{case}.{name}"), &found, &expected, 1e-6);
         }
     }
+}
+
+#[test]
+fn boxes_and_objects_are_matched_and_measured_as_the_reference_does() {
+    let fixture = fixture();
+    let size = fixture.i32s("pictured.size");
+    let (side, classes, images) = (size[0] as usize, size[1] as usize, size[2] as usize);
+    let grid = Grid::for_input(side, side).unwrap();
+    let (boxes, objects) = (
+        fixture.f32s("pictured.boxes"),
+        fixture.objects("pictured.objects"),
+    );
+    let mut evaluator = Evaluator::new(classes);
+    for image in 0..images {
+        let rows = boxes.as_chunks::<7>().0.iter();
+        let found: Vec<Detection> = rows
+            .filter(|row| row[0] as usize == image)
+            .map(|&[_, left, top, right, bottom, score, class]| Detection {
+                xyxy: [left, top, right, bottom],
+                score,
+                class: class as u16,
+            })
+            .collect();
+        let shown: Vec<Truth> = objects
+            .iter()
+            .filter(|(of, _)| *of == image)
+            .map(|(_, object)| Truth {
+                xyxy: object.xyxy(&grid),
+                class: object.class,
+            })
+            .collect();
+        evaluator.add_image(&found, &shown).unwrap();
+    }
+    let metrics = evaluator.finish();
+    let means = [metrics.precision, metrics.recall, metrics.map50, metrics.map50_95];
+    assert_close("means", &means, &fixture.f64s("pictured.means"), 1e-12);
+    let ap: Vec<f64> = metrics.per_class.iter().flat_map(|c| c.ap).collect();
+    assert_close("ap", &ap, &fixture.f64s("pictured.ap"), 1e-12);
+    let precision: Vec<f64> = metrics.per_class.iter().map(|c| c.precision).collect();
+    assert_close(
+        "precision",
+        &precision,
+        &fixture.f64s("pictured.precision"),
+        1e-12,
+    );
+    let recall: Vec<f64> = metrics.per_class.iter().map(|c| c.recall).collect();
+    assert_close("recall", &recall, &fixture.f64s("pictured.recall"), 1e-12);
 }

@@ -1,4 +1,4 @@
-//! The loss on made-up predictions: assignment, the three items, gradients; both branches.
+//! The loss on made-up predictions: assignment and target scores, the items and their total, gradients; both branches.
 
 use crate::{
     reference::{Bytes, Tensors},
@@ -66,7 +66,7 @@ impl Case {
         }
     }
 
-    fn rows(&self, reference: &Tensors<'_>, case: &str, assigner: Assigner) -> anyhow::Result<[Row; 3]> {
+    fn rows(&self, reference: &Tensors<'_>, case: &str, assigner: Assigner) -> anyhow::Result<[Row; 5]> {
         let criterion = Criterion::new(assigner, NonZeroUsize::MIN);
         let mut boxes = vec![f32::NAN; self.boxes.len()];
         let mut logits = vec![f32::NAN; self.logits.len()];
@@ -76,12 +76,15 @@ impl Case {
         };
         let loss = criterion.gradients(&self.grid, self.predictions(), &self.targets, 1.0, out)?;
         let expected = reference.f32(&format!("{case}.items"))?;
-        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-        // Below 1 absolute: the reference takes 1 - CIoU in 32 bits, which cancels for good boxes.
-        let items = Gap::of_f64(&loss.items, &expected, 1.0);
-        let gradients = Gap::of_tensor(&boxes, &reference.f32(&format!("{case}.grad_boxes"))?).and(
-            Gap::of_tensor(&logits, &reference.f32(&format!("{case}.grad_logits"))?),
-        );
+        let mut expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+        expected.push(expected.iter().sum());
+        let mut items = loss.items.to_vec();
+        items.push(loss.total());
+        let gradient = |name: &str, found: &[f32], rows: usize| {
+            let expected = reference.f32(&format!("{case}.{name}"))?;
+            anyhow::Ok(Gap::of_tensor(found, &expected).shaped(&self.sizes(rows)))
+        };
+        let [assignment, scores] = self.assignment(reference, case, criterion)?;
         let row = |item, gap, bound| Row {
             item,
             case: case.to_owned(),
@@ -91,37 +94,64 @@ impl Case {
         Ok([
             row(
                 "assignment: anchors that differ",
-                self.assignment(reference, case, criterion)?,
+                assignment,
                 Bound::Absolute(0.0),
             ),
-            row("loss items", items, Bound::Relative(1e-6)),
-            row("gradients of the loss", gradients, Bound::Relative(1e-5)),
+            row("target scores", scores, Bound::Bits),
+            // Below 1 absolute: the reference takes 1 - CIoU in 32 bits, which cancels for good boxes.
+            row(
+                "loss items and total",
+                Gap::of_f64(&items, &expected, 1.0),
+                Bound::Relative(1e-6),
+            ),
+            row(
+                "gradients by distances",
+                gradient("grad_boxes", &boxes, 4)?,
+                Bound::Bits,
+            ),
+            row(
+                "gradients by logits",
+                gradient("grad_logits", &logits, self.classes)?,
+                Bound::Bits,
+            ),
         ])
     }
 
-    /// Which object an anchor is for. Which anchors of alignment 0 fill a list is up to the reference's kernel; their
-    /// score is 0, so they are left out unless one side gives them a score.
-    fn assignment(&self, reference: &Tensors<'_>, case: &str, criterion: Criterion) -> anyhow::Result<Gap> {
+    /// Of a tensor with so many values an anchor.
+    fn sizes(&self, rows: usize) -> [i64; 3] {
+        [self.images, rows, self.grid.anchors()].map(|size| size as i64)
+    }
+
+    /// Which object an anchor is for, and how strongly. Which anchors of alignment 0 fill a list is up to the reference's
+    /// kernel; their score is 0, so their objects are left out unless one side gives them a score.
+    fn assignment(
+        &self,
+        reference: &Tensors<'_>,
+        case: &str,
+        criterion: Criterion,
+    ) -> anyhow::Result<[Gap; 2]> {
         let expected = reference.i16(&format!("{case}.assigned"))?;
-        let scores = reference.f32(&format!("{case}.scores"))?;
-        let mut found = vec![(-1_i16, 0.0_f32); expected.len()];
+        let expected_scores = reference.f32(&format!("{case}.scores"))?;
+        let (mut found, mut scores) = (vec![-1_i16; expected.len()], vec![0.0_f32; expected.len()]);
         let assigned = criterion.assign(&self.grid, self.predictions(), &self.targets)?;
         for (image, positives) in assigned.into_iter().enumerate() {
             for positive in positives {
-                if let Some(place) = found.get_mut(image * self.grid.anchors() + positive.anchor) {
-                    *place = (positive.truth as i16, positive.score);
+                let place = image * self.grid.anchors() + positive.anchor;
+                if let (Some(object), Some(score)) = (found.get_mut(place), scores.get_mut(place)) {
+                    (*object, *score) = (positive.truth as i16, positive.score);
                 }
             }
         }
-        let differing = found
-            .iter()
-            .zip(expected.iter().zip(&scores))
-            .filter(|((ours, score), (theirs, expected))| {
-                (*score > 0.0 || **expected > 0.0)
-                    && (ours != *theirs || (score - **expected).abs() > 2e-6 * expected.max(1e-3))
-            })
+        let scored = |&place: &usize| scores[place] > 0.0 || expected_scores[place] > 0.0;
+        let differing = (0..expected.len())
+            .filter(scored)
+            .filter(|&place| found[place] != expected[place])
             .count();
-        Ok(Gap::count(expected.len(), differing as f64))
+        let sizes = [self.images as i64, self.grid.anchors() as i64];
+        Ok([
+            Gap::count(expected.len(), differing as f64).shaped(&sizes),
+            Gap::of_tensor(&scores, &expected_scores).shaped(&sizes),
+        ])
     }
 }
 

@@ -31,6 +31,9 @@ struct Cli {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
+    /// Compare this part alone
+    #[arg(long, value_name = "PART", value_parser = PARTS.map(|(name, _)| name))]
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    match compare(&cli.folder) {
+    match compare(&cli.folder, cli.only.as_deref()) {
         Ok(table) => {
             if cli.json {
                 println!("{}", table.json());
@@ -64,20 +67,23 @@ fn main() -> ExitCode {
 
 type Part = (&'static str, fn(&std::path::Path) -> anyhow::Result<Vec<Row>>);
 
-fn compare(folder: &std::path::Path) -> anyhow::Result<Table> {
+const PARTS: [Part; 5] = [
+    ("network", network::compare),
+    ("loss", loss::compare),
+    ("optimiser", optimiser::compare),
+    ("images", images::compare),
+    ("metrics", metrics::compare),
+];
+
+fn compare(folder: &std::path::Path, only: Option<&str>) -> anyhow::Result<Table> {
     // The bits of a sum depend on how it is split over threads; the scripts use one as well.
     torch::set_threads(1)?;
-    let parts: [Part; 5] = [
-        ("network", network::compare),
-        ("loss", loss::compare),
-        ("optimiser", optimiser::compare),
-        ("images", images::compare),
-        ("metrics", metrics::compare),
-    ];
     let mut table = Table::default();
-    for (name, part) in parts {
-        eprintln!("comparing: {name}");
-        table.extend(part(folder)?);
+    for (name, part) in PARTS {
+        if only.is_none_or(|only| only == name) {
+            eprintln!("comparing: {name}");
+            table.extend(part(folder)?);
+        }
     }
     Ok(table)
 }

@@ -1,10 +1,16 @@
-//! Precision, recall and average precision on random tables of hits.
+//! Precision, recall and average precision: on random tables of hits, and from boxes and objects through the matching.
 
 use crate::{
+    loss::truths,
     reference::{Bytes, Tensors},
     table::{Bound, Gap, Row},
 };
-use detector::metrics::{Evaluator, Metrics, Outcome};
+use anyhow::bail;
+use detector::{
+    Detection,
+    loss::Grid,
+    metrics::{Evaluator, Metrics, Outcome, Truth},
+};
 use std::{collections::BTreeSet, path::Path};
 
 const CLASSES: usize = 8;
@@ -20,21 +26,25 @@ pub fn compare(folder: &Path) -> anyhow::Result<Vec<Row>> {
         .collect();
     let mut rows = Vec::new();
     for name in names {
-        rows.extend(case(&reference, name)?);
+        let metrics = measured(&reference, name)?;
+        rows.extend(by_class(&reference, name, &metrics)?);
+        rows.push(curves(&reference, name, &metrics)?);
     }
+    rows.extend(pictured(&reference)?);
     Ok(rows)
 }
 
-fn case(reference: &Tensors<'_>, name: &str) -> anyhow::Result<[Row; 3]> {
-    let Metrics {
-        per_class, curves, ..
-    } = measured(reference, name)?;
-    let row = |item, gap| Row {
+fn row(item: &'static str, case: &str, gap: Gap) -> Row {
+    Row {
         item,
-        case: name.to_owned(),
+        case: case.to_owned(),
         gap,
         bound: BOUND,
-    };
+    }
+}
+
+fn by_class(reference: &Tensors<'_>, name: &str, metrics: &Metrics) -> anyhow::Result<[Row; 2]> {
+    let per_class = &metrics.per_class;
     let of = |key: &str, found: Vec<f64>| {
         anyhow::Ok(Gap::of_f64(
             &found,
@@ -48,6 +58,25 @@ fn case(reference: &Tensors<'_>, name: &str) -> anyhow::Result<[Row; 3]> {
     let precision = of("ap", per_class.iter().flat_map(|c| c.ap).collect())?;
     let at_best = of("precision", per_class.iter().map(|c| c.precision).collect())?
         .and(of("recall", per_class.iter().map(|c| c.recall).collect())?);
+    let sizes = [per_class.len() as i64, 10];
+    Ok([
+        row(
+            "average precision, by class and threshold",
+            name,
+            precision
+                .and(Gap::of_f64(&classes, &expected, 1.0))
+                .shaped(&sizes),
+        ),
+        row(
+            "precision, recall by class at the best F1",
+            name,
+            at_best.shaped(&[2, sizes[0]]),
+        ),
+    ])
+}
+
+fn curves(reference: &Tensors<'_>, name: &str, metrics: &Metrics) -> anyhow::Result<Row> {
+    let curves = &metrics.curves;
     let mut means = Gap::NONE;
     for (key, found) in [
         ("precision", &curves.precision),
@@ -59,14 +88,47 @@ fn case(reference: &Tensors<'_>, name: &str) -> anyhow::Result<[Row; 3]> {
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
         means = means.and(Gap::of_f64(found, &expected, 1.0));
     }
-    Ok([
-        row(
-            "average precision, by class and threshold",
-            precision.and(Gap::of_f64(&classes, &expected, 1.0)),
-        ),
-        row("precision, recall at the best F1", at_best),
-        row("mean curves", means),
-    ])
+    Ok(row("mean curves", name, means))
+}
+
+/// Boxes as a network answers and the objects of the images, matched and measured.
+fn pictured(reference: &Tensors<'_>) -> anyhow::Result<Vec<Row>> {
+    let name = "pictured";
+    let [side, classes, images] = reference.i32(&format!("{name}.size"))?[..] else {
+        bail!("{name}.size holds other than side, classes, images");
+    };
+    let grid = Grid::for_input(side as usize, side as usize)?;
+    let objects = truths(&reference.f32(&format!("{name}.objects"))?);
+    let boxes = reference.f32(&format!("{name}.boxes"))?;
+    let mut evaluator = Evaluator::new(classes as usize);
+    for image in 0..images as usize {
+        let found: Vec<Detection> = boxes
+            .as_chunks::<7>()
+            .0
+            .iter()
+            .filter(|row| row[0] as usize == image)
+            .map(|&[_, left, top, right, bottom, score, class]| Detection {
+                xyxy: [left, top, right, bottom],
+                score,
+                class: class as u16,
+            })
+            .collect();
+        let shown: Vec<Truth> = objects
+            .iter()
+            .filter(|(of, _)| *of == image)
+            .map(|(_, object)| Truth {
+                xyxy: object.xyxy(&grid),
+                class: object.class,
+            })
+            .collect();
+        evaluator.add_image(&found, &shown)?;
+    }
+    let metrics = evaluator.finish();
+    let means = [metrics.precision, metrics.recall, metrics.map50, metrics.map50_95];
+    let gap = Gap::of_f64(&means, &reference.f64(&format!("{name}.means"))?, 1.0);
+    let mut rows = vec![row("precision, recall, mAP50, mAP50-95", name, gap)];
+    rows.extend(by_class(reference, name, &metrics)?);
+    Ok(rows)
 }
 
 fn measured(reference: &Tensors<'_>, name: &str) -> anyhow::Result<Metrics> {

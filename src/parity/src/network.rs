@@ -10,6 +10,8 @@ use detector::{Detector, Head, HeadOutput, Heads, loss::Grid, net::Role};
 use std::path::Path;
 use tch::Tensor;
 
+/// The input of which gradients and more were kept.
+const MAIN: &str = "96x64";
 /// Folding changes the order of rounding.
 const FOLDED: f64 = 1e-5;
 /// Our exponential is not libtorch's; a probability has 24 bits.
@@ -22,23 +24,33 @@ pub fn compare(folder: &Path) -> anyhow::Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for file in files {
-        let name = file
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
         let bytes = Bytes::read(&file)?;
-        Case::open(&name, &bytes.tensors()?)
-            .and_then(|case| case.rows())
-            .with_context(|| file.display().to_string())
-            .map(|found| rows.extend(found))?;
+        let found = network(&file, &bytes.tensors()?);
+        rows.extend(found.with_context(|| file.display().to_string())?);
     }
     Ok(rows)
 }
 
-/// A network with its input.
+/// The inputs of one network.
+fn network(file: &Path, reference: &Tensors<'_>) -> anyhow::Result<Vec<Row>> {
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    let mut inputs: Vec<&str> = reference
+        .names("")
+        .into_iter()
+        .filter_map(|name| name.strip_suffix(".input"))
+        .collect();
+    inputs.sort_unstable();
+    let mut rows = Vec::new();
+    for input in inputs {
+        rows.extend(Case::open(&name, input, reference)?.rows()?);
+    }
+    Ok(rows)
+}
+
+/// A network with one of its inputs.
 pub struct Case<'a> {
     name: String,
+    input: &'a str,
     /// What the reference gave.
     pub reference: &'a Tensors<'a>,
     detector: Detector,
@@ -50,15 +62,16 @@ pub struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn open(name: &str, reference: &'a Tensors<'a>) -> anyhow::Result<Self> {
+    fn open(name: &str, input: &'a str, reference: &'a Tensors<'a>) -> anyhow::Result<Self> {
         let detector = Detector::from_weights(&reference.weights("state.")?)?;
-        let images = reference.tensor("input")?;
+        let images = reference.tensor(&format!("{input}.input"))?;
         let (height, width) = match images.size()[..] {
             [_, _, height, width] => (height as usize, width as usize),
             _ => bail!("the input has the sizes {:?}", images.size()),
         };
         Ok(Self {
-            name: format!("{name}, {width} x {height}"),
+            name: name.to_owned(),
+            input,
             reference,
             classes: detector.config().nc(),
             detector,
@@ -67,14 +80,24 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// A row about this case.
+    /// A row about this case; its shape is the input's.
     pub fn row(&self, item: &'static str, gap: Gap, bound: Bound) -> Row {
         Row {
             item,
             case: self.name.clone(),
-            gap,
+            gap: gap.shaped(&self.images.size()),
             bound,
         }
+    }
+
+    /// What the reference gave for this input.
+    pub fn expected(&self, name: &str) -> anyhow::Result<Vec<f32>> {
+        self.reference.f32(&format!("{}.{name}", self.input))
+    }
+
+    /// Whether this is the input for which everything was kept.
+    pub fn is_main(&self) -> bool {
+        self.input == MAIN
     }
 
     fn rows(&self) -> anyhow::Result<Vec<Row>> {
@@ -83,26 +106,29 @@ impl<'a> Case<'a> {
         let mut rows = vec![self.row("forward, evaluation", self.heads("eval", &eval)?, Bound::Bits)];
         let mut decoding = selections::decoded(self, &eval)?;
         decoding.extend(self.folded()?);
-        rows.extend(self.trained()?);
+        let heads = self.detector.forward_train(&self.images)?;
+        rows.push(self.row("forward, training", self.heads("train", &heads)?, Bound::Bits));
+        if self.is_main() {
+            rows.extend(self.trained(&heads)?);
+        }
         rows.extend(decoding);
         Ok(rows)
     }
 
     fn heads(&self, prefix: &str, heads: &Heads) -> anyhow::Result<Gap> {
         parts(heads).into_iter().try_fold(Gap::NONE, |gap, (name, out)| {
-            let expected = self.reference.f32(&format!("{prefix}.{name}"))?;
+            let expected = self.expected(&format!("{prefix}.{name}"))?;
             Ok(gap.and(Gap::of_tensor(torch::slice_f32(out)?, &expected)))
         })
     }
 
-    fn trained(&self) -> anyhow::Result<[Row; 3]> {
-        let heads = self.detector.forward_train(&self.images)?;
-        let forward = self.heads("train", &heads)?;
-        let seeds = parts(&heads)
+    /// Backward from given gradients of the outputs.
+    fn trained(&self, heads: &Heads) -> anyhow::Result<[Row; 2]> {
+        let seeds = parts(heads)
             .iter()
             .map(|(name, out)| seed(&format!("seed.{name}"), &out.size()))
             .collect::<Result<Vec<_>, _>>()?;
-        let pairs: Vec<_> = parts(&heads)
+        let pairs: Vec<_> = parts(heads)
             .into_iter()
             .zip(&seeds)
             .map(|((_, out), seed)| (out, seed))
@@ -121,7 +147,6 @@ impl<'a> Case<'a> {
             }
         }
         Ok([
-            self.row("forward, training", forward, Bound::Bits),
             self.row("batch statistics after it", statistics, Bound::Bits),
             self.row("gradients of all weights", gradients, Bound::Bits),
         ])
@@ -155,7 +180,7 @@ impl<'a> Case<'a> {
                 )?);
             }
         }
-        if weights.values > 0 {
+        if self.is_main() && weights.values > 0 {
             rows.push(self.row("folded weights", weights, Bound::Bits));
         }
         Ok(rows)
@@ -163,7 +188,7 @@ impl<'a> Case<'a> {
 
     /// Boxes and probabilities of every anchor against the reference's table of that name.
     pub fn table(&self, name: &str, out: &HeadOutput) -> anyhow::Result<[Gap; 2]> {
-        let expected = self.reference.f32(name)?;
+        let expected = self.expected(name)?;
         let (anchors, images) = (self.grid.anchors(), out.images(&self.grid)?);
         let mut gaps = [Gap::NONE; 2];
         for (image, expected) in images.iter().zip(expected.chunks((4 + self.classes) * anchors)) {

@@ -3,11 +3,24 @@
 use serde_json::json;
 use std::fmt;
 
+/// Sizes of what was compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    /// Nothing yet.
+    None,
+    /// Sizes, of which the first so many count.
+    Sizes([usize; 4], usize),
+    /// Of several shapes.
+    Several,
+}
+
 /// How far two lists of values are apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gap {
     /// Values compared.
     pub values: usize,
+    /// Their sizes.
+    pub shape: Shape,
     /// Largest absolute difference; infinite where the lengths differ or one side alone is not a number.
     pub absolute: f64,
     /// Largest difference as a share of the expected value (what the share is of where that is near 0: see the maker).
@@ -20,6 +33,7 @@ impl Gap {
     /// Nothing compared yet.
     pub const NONE: Gap = Gap {
         values: 0,
+        shape: Shape::None,
         absolute: 0.0,
         relative: 0.0,
         same_bits: true,
@@ -72,6 +86,7 @@ impl Gap {
             let scale = b.abs().max(floor);
             Gap {
                 values: gap.values + 1,
+                shape: Shape::list(found),
                 absolute: gap.absolute.max(absolute),
                 relative: gap
                     .relative
@@ -85,19 +100,57 @@ impl Gap {
     pub fn count(values: usize, differing: f64) -> Gap {
         Gap {
             values,
+            shape: Shape::list(values),
             absolute: differing,
             relative: differing / values.max(1) as f64,
             same_bits: differing == 0.0,
         }
     }
 
+    /// The same, of values that form a tensor of these sizes (at most four).
+    pub fn shaped(self, sizes: &[i64]) -> Gap {
+        let mut all = [0; 4];
+        for (slot, &size) in all.iter_mut().zip(sizes) {
+            *slot = size as usize;
+        }
+        Gap {
+            shape: Shape::Sizes(all, sizes.len().min(4)),
+            ..self
+        }
+    }
+
     /// The larger of both.
     pub fn and(self, other: Gap) -> Gap {
+        let shape = match (self.shape, other.shape) {
+            (Shape::None, shape) | (shape, Shape::None) => shape,
+            (one, other) if one == other => one,
+            _ => Shape::Several,
+        };
         Gap {
             values: self.values + other.values,
+            shape,
             absolute: self.absolute.max(other.absolute),
             relative: self.relative.max(other.relative),
             same_bits: self.same_bits && other.same_bits,
+        }
+    }
+}
+
+impl Shape {
+    fn list(values: usize) -> Self {
+        Shape::Sizes([values, 0, 0, 0], 1)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shape::None => f.pad("-"),
+            Shape::Several => f.pad("several"),
+            Shape::Sizes(sizes, count) => {
+                let sizes: Vec<String> = sizes.iter().take(*count).map(usize::to_string).collect();
+                f.pad(&sizes.join(" x "))
+            }
         }
     }
 }
@@ -194,7 +247,7 @@ impl Table {
             .iter()
             .map(|row| {
                 json!({
-                    "item": row.item, "case": row.case, "values": row.gap.values,
+                    "item": row.item, "case": row.case, "shape": row.gap.shape.to_string(), "values": row.gap.values,
                     "max_absolute": row.gap.absolute, "max_relative": row.gap.relative,
                     "bound": row.bound.to_string(), "holds": row.holds(),
                 })
@@ -206,13 +259,17 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<[String; 7]> = std::iter::once(
-            ["item", "case", "values", "max abs", "max rel", "bound", "verdict"].map(str::to_owned),
+        let lines: Vec<[String; 8]> = std::iter::once(
+            [
+                "item", "case", "shape", "values", "max abs", "max rel", "bound", "verdict",
+            ]
+            .map(str::to_owned),
         )
         .chain(self.rows.iter().map(|row| {
             [
                 row.item.to_owned(),
                 row.case.clone(),
+                row.gap.shape.to_string(),
                 row.gap.values.to_string(),
                 number(row.gap.absolute),
                 number(row.gap.relative),
@@ -221,7 +278,7 @@ impl fmt::Display for Table {
             ]
         }))
         .collect();
-        let widths: [usize; 7] = std::array::from_fn(|column| {
+        let widths: [usize; 8] = std::array::from_fn(|column| {
             lines
                 .iter()
                 .map(|line| line[column].chars().count())
@@ -286,6 +343,16 @@ mod tests {
         assert!((gap.relative - 1e-6).abs() < 1e-12 && gap.values == 2);
         assert_eq!(Gap::of(&[1.5], &[1.0], 0.0).relative, 0.5);
         assert_eq!(Gap::of(&[1.5], &[1.0], 5.0).relative, 0.1);
+    }
+
+    #[test]
+    fn shapes_are_kept_while_they_agree() {
+        let shape = |gap: Gap| gap.shape.to_string();
+        let image = Gap::of_tensor(&[0.0; 6], &[0.0; 6]).shaped(&[1, 2, 3]);
+        assert_eq!(shape(image), "1 x 2 x 3");
+        assert_eq!(shape(Gap::NONE.and(image).and(image)), "1 x 2 x 3");
+        assert_eq!(shape(image.and(Gap::count(6, 0.0))), "several");
+        assert_eq!(shape(Gap::count(6, 0.0)), "6");
     }
 
     #[test]

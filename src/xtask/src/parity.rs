@@ -27,6 +27,9 @@ pub struct Options {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
+    /// Make and compare this part alone
+    #[arg(long, value_name = "PART", value_parser = SCRIPTS.map(|script| script.name))]
+    only: Option<String>,
     /// Keep what the reference computed in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -95,22 +98,24 @@ pub fn run(options: &Options, workspace: &Workspace, env: Env<'_>) -> anyhow::Re
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let scripts = workspace.root().join("tests/reference");
-    for (index, script) in SCRIPTS.iter().enumerate() {
+    let asked = |name: &str| options.only.as_ref().is_none_or(|only| only == name);
+    for script in SCRIPTS.iter().filter(|script| asked(script.name)) {
         let started = Instant::now();
-        eprintln!("reference {} of {}: {}", index + 1, SCRIPTS.len(), script.name);
+        eprintln!("reference: {}", script.name);
         script.run(&python, &scripts, &folder, options.seed)?;
         eprintln!("    {:.1} s", started.elapsed().as_secs_f64());
     }
-    compare(workspace, &folder, options.json)
+    compare(workspace, &folder, options)
 }
 
 /// Builds and runs src/parity.
-fn compare(workspace: &Workspace, folder: &Path, json: bool) -> anyhow::Result<bool> {
+fn compare(workspace: &Workspace, folder: &Path, options: &Options) -> anyhow::Result<bool> {
     let mut command = workspace.cargo();
     command
         .args(["run", "--release", "--package", "parity", "--"])
         .arg(folder)
-        .args(json.then_some("--json"))
+        .args(options.json.then_some("--json"))
+        .args(options.only.iter().flat_map(|part| ["--only", part]))
         // Sums depend on how they are split over threads.
         .env("OMP_NUM_THREADS", "1");
     let status = command.status().context("cannot start cargo")?;
