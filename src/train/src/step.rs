@@ -177,12 +177,26 @@ fn branch(
 
 /// Backward from both heads' outputs, each with its gradient.
 pub fn backward(heads: &Heads, gradients: &Heads) -> Result<(), torch::Error> {
-    torch::backward(&[
-        (&heads.one2many.boxes, &gradients.one2many.boxes),
-        (&heads.one2many.scores, &gradients.one2many.scores),
-        (&heads.one2one.boxes, &gradients.one2one.boxes),
-        (&heads.one2one.scores, &gradients.one2one.scores),
-    ])
+    let pairs = [
+        (&heads.one2many, &gradients.one2many),
+        (&heads.one2one, &gradients.one2one),
+    ];
+    let mut laid_out = Vec::with_capacity(4);
+    for (output, gradient) in pairs {
+        laid_out.push((&output.boxes, by_anchor(&gradient.boxes)?));
+        laid_out.push((&output.scores, by_anchor(&gradient.scores)?));
+    }
+    let pairs: Vec<(&Tensor, &Tensor)> = laid_out.iter().map(|(out, by)| (*out, by)).collect();
+    torch::backward(&pairs)
+}
+
+/// The same tensor (images, rows, anchors) with the values of an anchor side by side in memory, as the reference's loss
+/// leaves them: the order of libtorch's sums for the biases, and so their last bits, follow the memory.
+fn by_anchor(gradient: &Tensor) -> Result<Tensor, torch::Error> {
+    gradient
+        .f_transpose(1, 2)
+        .and_then(|by_anchor| by_anchor.f_contiguous()?.f_transpose(1, 2))
+        .during("backward")
 }
 
 /// Forward and backward of one batch; returns the loss that is logged.
