@@ -2,9 +2,8 @@
 //!
 //! The numbers in `fixtures/loss.safetensors` were made by `tests/reference/loss_cases.py`, which runs
 //! ultralytics 8.4.190 on torch 2.13.0 (CPU, float32) as a black box on made-up predictions: items and gradients from
-//! the branch's loss, assignment from its assigner, CIoU at ties from its overlap function. All but the items, which
-//! are summed in 64 bits here, are the same to the bit: recorded on a processor with AVX-512, whose vectors decide which
-//! elements are the last.
+//! the branch's loss, assignment from its assigner, CIoU at ties from its overlap function. All but the
+//! items, which are summed in 64 bits here, are the same to the bit where libtorch has vectors of 512 bits.
 
 #![expect(
     clippy::unwrap_used,
@@ -84,13 +83,18 @@ fn criterion(assigner: Assigner, threads: usize) -> Criterion {
     Criterion::new(assigner, NonZeroUsize::new(threads).unwrap())
 }
 
-fn assert_same_bits(what: &str, found: &[f32], expected: &[f32]) {
+/// To the bit on a processor like the one of the recording; elsewhere libtorch's vectors are shorter, and each element
+/// is within 1e-5 of itself or 1e-6 of the largest.
+fn assert_same(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |a, b| a.max(b.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!(
-            found.to_bits() == expected.to_bits(),
-            "{what}[{index}]: {found:e} for {expected:e}"
-        );
+        let same = if is_x86_feature_detected!("avx512f") {
+            found.to_bits() == expected.to_bits()
+        } else {
+            (found - expected).abs() <= 1e-5 * expected.abs() + 1e-6 * largest
+        };
+        assert!(same, "{what}[{index}]: {found:e} for {expected:e}");
     }
 }
 
@@ -121,7 +125,7 @@ fn the_assignment_is_the_references() {
                     assert_eq!(found_anchors[index], anchors[index], "{prefix} anchor {index}");
                 }
             }
-            assert_same_bits(&format!("{prefix} scores"), &found_scores, &scores);
+            assert_same(&format!("{prefix} scores"), &found_scores, &scores);
             let count = |list: &[i16]| list.iter().filter(|&&g| g >= 0).count();
             println!(
                 "{prefix}: foreground {} for {}",
@@ -156,12 +160,12 @@ fn items_and_gradients_are_the_references() {
                     "{prefix} {term}: {found} for {expected}"
                 );
             }
-            assert_same_bits(
+            assert_same(
                 &format!("{prefix} boxes"),
                 &boxes,
                 &fixture.f32s(&format!("{prefix}.grad_boxes")),
             );
-            assert_same_bits(
+            assert_same(
                 &format!("{prefix} logits"),
                 &logits,
                 &fixture.f32s(&format!("{prefix}.grad_logits")),
@@ -177,8 +181,8 @@ fn ties_of_edges_split_the_gradient_as_autograd_does() {
     let (a, c, gradients) = (boxes("ties.a"), boxes("ties.c"), boxes("ties.grad"));
     for (i, value) in fixture.f32s("ties.ciou").into_iter().enumerate() {
         let found = ciou(a[i], c[i]).unwrap();
-        assert_same_bits("value", &[found.value], &[value]);
-        assert_same_bits(&format!("gradient of pair {i}"), &found.gradient, &gradients[i]);
+        assert_same("value", &[found.value], &[value]);
+        assert_same(&format!("gradient of pair {i}"), &found.gradient, &gradients[i]);
     }
 }
 

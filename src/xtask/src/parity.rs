@@ -1,6 +1,6 @@
 //! `cargo xtask parity`: has the reference package compute what tests/reference asks, and compares azaion with it.
 //!
-//! Everything that is made goes to a temporary folder (about 1.3 GB), which is removed at the end; with `--keep` it
+//! Everything that is made goes to a temporary folder (about 3 GB), which is removed at the end; with `--keep` it
 //! stays where that says. The comparison itself is the program of src/parity; docs/PARITY.md explains its table.
 
 use std::fs::File;

@@ -141,7 +141,8 @@ impl BoxTerm {
         let by_ciou = [-left, -top, right, bottom];
         std::array::from_fn(|i| {
             let by_l1 = scales.l1 * score / 4.0 * sign(self.differences[i]) / self.sides[i] * self.stride;
-            by_l1 + by_ciou[i]
+            // Autograd adds them up from 0, so that a negative zero (of a score of 0) does not stay.
+            by_l1 + by_ciou[i] + 0.0
         })
     }
 }
