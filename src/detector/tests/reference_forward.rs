@@ -13,7 +13,7 @@ use detector::decode::{EndToEnd, Raw, end_to_end};
 use detector::loss::Grid;
 use detector::nms::{Labels, Nms};
 use detector::weights::{self, WeightMap};
-use detector::{Config, Detection, Detector, Head, HeadOutput, Heads, Scale};
+use detector::{Config, Detection, Detector, HeadOutput, Heads, Scale};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::path::Path;

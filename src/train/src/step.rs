@@ -15,6 +15,7 @@ use detector::{
 };
 use std::{fmt, num::NonZeroUsize};
 use tch::{Device, Tensor};
+use torch::During;
 
 /// How a network is run.
 #[derive(Clone, Copy, Debug, PartialEq)]

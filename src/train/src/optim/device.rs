@@ -4,7 +4,7 @@
 //! the same names and values as the host's: a run may go on on either. A step waits for the device once, for the norm of
 //! the gradients. Steps agree with the host's up to rounding, not to the bit; not yet run on a GPU.
 
-use super::{CLIP_NORM, Group, GroupKind, StateError, StepReport, groups, muon, muon::Shape};
+use super::{Group, GroupKind, StateError, StepReport, clip, groups, muon, muon::Shape};
 use crate::{
     Error,
     schedule::{OptimizerKind, Schedule, Settings},
@@ -98,8 +98,7 @@ impl DeviceOptimizer {
         let grad_norm = foreach::norm(&present)? / scale;
         let applied = grad_norm.is_finite();
         if applied {
-            let clip = (CLIP_NORM / (grad_norm + 1e-6)).min(1.0);
-            foreach::mul_(&present, clip / scale)?;
+            foreach::mul_(&present, f64::from(clip(grad_norm)) / scale)?;
             self.steps += 1;
             if self.kind == OptimizerKind::MuSGD {
                 torch::no_grad(|| self.orthogonalised(&gradients, settings))?;

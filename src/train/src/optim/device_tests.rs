@@ -1,6 +1,6 @@
 //! The device's optimiser, on tensors of the CPU, against the host's.
 
-use super::*;
+use super::{super::CLIP_NORM, *};
 use crate::{
     hyper::{Hyper, OptimizerChoice},
     optim::Optimizer,
@@ -114,8 +114,8 @@ fn twenty_steps_equal_the_hosts_through_warm_up_and_clipping() {
             let expected = theirs.step_scaled(&settings, 1.0).unwrap();
             let report = ours.step_scaled(&settings, 1.0).unwrap();
             assert!(report.applied && expected.applied);
-            assert!((report.grad_norm / expected.grad_norm - 1.0).abs() < 1e-12);
-            clipped += i32::from(report.grad_norm > CLIP_NORM);
+            assert!((report.grad_norm / expected.grad_norm - 1.0).abs() < 1e-6);
+            clipped += i32::from(report.grad_norm > f64::from(CLIP_NORM));
         }
         assert_eq!(clipped, 10, "both sides of the threshold are tried");
         assert_equal(choice, &on_device, &on_host);
@@ -151,7 +151,7 @@ fn scaled_gradients_make_the_same_steps_on_both() {
                     theirs.step_scaled(&settings, scale).unwrap().grad_norm,
                     ours.step_scaled(&settings, scale).unwrap().grad_norm,
                 ] {
-                    assert!((norm / expected - 1.0).abs() < 1e-9, "the true norm is reported");
+                    assert!((norm / expected - 1.0).abs() < 1e-6, "the true norm is reported");
                 }
             }
             assert_equal(choice, &on_host, &plain);

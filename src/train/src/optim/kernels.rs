@@ -13,23 +13,6 @@ pub(super) struct Rates {
     pub clip: f32,
 }
 
-/// Sum of squares in 64 bit. Eight running sums, so that it vectorises; the order is fixed.
-pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f64 = chunks
-        .remainder()
-        .iter()
-        .map(|&v| f64::from(v) * f64::from(v))
-        .sum();
-    for chunk in chunks {
-        for (sum, &v) in sums.iter_mut().zip(chunk) {
-            *sum = f64::from(v).mul_add(f64::from(v), *sum);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
-}
-
 /// SGD with Nesterov momentum: d = g + wd p; s = beta s + d; p -= lr (d + beta s).
 pub(super) fn nesterov(parameter: &mut [f32], gradient: &[f32], momentum: &mut [f32], rates: Rates) {
     let (lr, decay, beta) = (rates.lr as f32, rates.weight_decay as f32, rates.momentum as f32);

@@ -23,9 +23,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use tch::Tensor;
+use torch::During;
 
 /// Gradients are scaled down to this global L2 norm.
-const CLIP_NORM: f64 = 10.0;
+const CLIP_NORM: f32 = 10.0;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,7 +165,7 @@ impl Optimizer {
         let grad_norm = global_norm(&gradients)? / scale;
         let applied = grad_norm.is_finite();
         if applied {
-            let clip = ((CLIP_NORM / (grad_norm + 1e-6)).min(1.0) / scale) as f32;
+            let clip = (f64::from(clip(grad_norm)) / scale) as f32;
             self.steps += 1;
             self.update(&gradients, settings, clip)?;
         }
@@ -279,13 +280,29 @@ impl Optimizer {
     }
 }
 
-/// L2 norm over all gradients: squares summed in 64 bit, tensor by tensor, in a fixed order.
+/// L2 norm over all gradients, as libtorch takes it: that of the tensors' norms, in 32 bit. A tensor's norm is taken on
+/// one thread, for the order of its sum depends on how many there are.
 fn global_norm(gradients: &[Option<Tensor>]) -> Result<f64, torch::Error> {
-    let mut squares = 0.0;
-    for gradient in gradients.iter().flatten() {
-        squares += kernels::sum_of_squares(torch::dense_f32(gradient)?);
-    }
-    Ok(squares.sqrt())
+    let mut norms: Vec<Result<f32, torch::Error>> = Vec::new();
+    norms.resize_with(gradients.iter().flatten().count(), || Ok(0.0));
+    let jobs = gradients
+        .iter()
+        .flatten()
+        .map(Tensor::shallow_clone)
+        .zip(&mut norms);
+    torch::parallel(jobs.collect(), |(gradient, norm)| *norm = l2(&gradient))?;
+    let norms = norms.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(f64::from(l2(&Tensor::from_slice(&norms))?))
+}
+
+fn l2(tensor: &Tensor) -> Result<f32, torch::Error> {
+    let norm = torch::no_grad(|| tensor.f_norm()?.f_double_value(&[]));
+    Ok(norm.during("norm")? as f32)
+}
+
+/// The factor that brings gradients of global norm `norm` down to [`CLIP_NORM`], in the reference's 32 bit.
+fn clip(norm: f64) -> f32 {
+    ((1.0 / (norm as f32 + 1e-6)) * CLIP_NORM).min(1.0)
 }
 
 #[cfg(test)]
