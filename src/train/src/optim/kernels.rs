@@ -23,30 +23,30 @@ pub(super) fn nesterov(parameter: &mut [f32], gradient: &[f32], momentum: &mut [
     }
 }
 
-/// AdamW with betas (`beta1`, 0.999) and eps 1e-8, decay decoupled; `steps` counts from 1.
-pub(super) fn adamw(part: Part<'_>, beta1: f64, steps: u64) {
-    let Part {
-        parameter,
-        gradient,
-        first,
-        second,
-        rates,
-    } = part;
-    const BETA2: f64 = 0.999;
+const BETA2: f64 = 0.999;
+
+/// The moments of AdamW with betas (`beta1`, 0.999).
+pub(super) fn adamw_moments(part: &mut Part<'_>, beta1: f64) {
+    let (blend1, blend2) = ((1.0 - beta1) as f32, (1.0 - BETA2) as f32);
+    let beta2 = BETA2 as f32;
+    let moments = part.first.iter_mut().zip(&mut *part.second);
+    for ((m, v), &g) in moments.zip(part.gradient) {
+        let g = g * part.rates.clip;
+        *m = blend1.mul_add(g - *m, *m);
+        *v = (blend2 * g).mul_add(g, *v * beta2);
+    }
+}
+
+/// The update of AdamW with eps 1e-8, decay decoupled; `roots` are those of the second moments, `steps` counts from 1.
+pub(super) fn adamw(part: Part<'_>, roots: &[f32], beta1: f64, steps: u64) {
     const EPS: f32 = 1e-8;
     let exponent = steps.min(i32::MAX as u64) as i32;
     let correction1 = 1.0 - beta1.powi(exponent);
     let root2 = (1.0 - BETA2.powi(exponent)).sqrt() as f32;
-    let step_size = (-rates.lr / correction1) as f32;
-    let keep = (1.0 - rates.lr * rates.weight_decay) as f32;
-    let (blend1, blend2) = ((1.0 - beta1) as f32, (1.0 - BETA2) as f32);
-    let beta2 = BETA2 as f32;
-    for (((p, &g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
-        let g = g * rates.clip;
-        *m = blend1.mul_add(g - *m, *m);
-        *v = (blend2 * g).mul_add(g, *v * beta2);
-        let denominator = v.sqrt() / root2 + EPS;
-        *p = *p * keep + step_size * *m / denominator;
+    let step_size = (-part.rates.lr / correction1) as f32;
+    let keep = (1.0 - part.rates.lr * part.rates.weight_decay) as f32;
+    for ((p, m), root) in part.parameter.iter_mut().zip(&*part.first).zip(roots) {
+        *p = *p * keep + step_size * *m / (root / root2 + EPS);
     }
 }
 

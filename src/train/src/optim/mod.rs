@@ -77,8 +77,12 @@ impl Task<'_> {
     fn run(self, kind: OptimizerKind, beta1: f64, steps: u64) -> Result<(), torch::Error> {
         match (self, kind) {
             (Self::Muon(batch), _) => batch.update(),
-            (Self::Plain(part), OptimizerKind::AdamW) => {
-                kernels::adamw(part, beta1, steps);
+            (Self::Plain(mut part), OptimizerKind::AdamW) => {
+                kernels::adamw_moments(&mut part, beta1);
+                // libtorch's root is not the correctly rounded one everywhere.
+                let roots = torch::from_f32(part.second, &[part.second.len() as i64])?;
+                let roots = torch::no_grad(|| roots.f_sqrt()).during("sqrt")?;
+                kernels::adamw(part, torch::slice_f32(&roots)?, beta1, steps);
                 Ok(())
             }
             (Self::Plain(part), OptimizerKind::SGD | OptimizerKind::MuSGD) => {

@@ -110,11 +110,12 @@ impl Batch<'_> {
         let places = torch::slice_f32_mut(&mut momenta)?.chunks_exact_mut(rows * columns);
         let mut parts = self.parts;
         for (part, place) in parts.iter_mut().zip(places) {
-            let beta = part.rates.momentum as f32;
+            // Subtracted in 64 bit: in 32, 1 - 0.8 is not the number next to 0.2.
+            let (beta, rest) = (part.rates.momentum as f32, (1.0 - part.rates.momentum) as f32);
             for (u, g) in place.iter_mut().zip(part.gradient) {
                 *u = g * part.rates.clip;
             }
-            kernels::lerp(part.second, place, 1.0 - beta);
+            kernels::lerp(part.second, place, rest);
             kernels::lerp(place, part.second, beta);
         }
         let orthogonal = torch::no_grad(|| newton_schulz(&momenta, self.shape.transposed));
