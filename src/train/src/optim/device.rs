@@ -4,7 +4,10 @@
 //! the same names and values as the host's: a run may go on on either. A step waits for the device once, for the norm of
 //! the gradients. Steps agree with the host's up to rounding, not to the bit; not yet run on a GPU.
 
-use super::{Group, GroupKind, StateError, StepReport, clip, groups, muon, muon::Shape};
+use super::{
+    Group, GroupKind, StateError, StepReport, clip, groups,
+    muon::{self, Shape, Size},
+};
 use crate::{
     Error,
     schedule::{OptimizerKind, Schedule, Settings},
@@ -166,13 +169,23 @@ impl DeviceOptimizer {
             else {
                 continue;
             };
-            foreach::lerp_(&[momentum], &[gradient], 1.0 - beta)?;
+            foreach::mul_(&[momentum], beta)?;
+            foreach::add_(&[momentum], &[gradient], 1.0 - beta)?;
             let rows = slot.tensor.size().first().map_or(1, |&rows| rows.max(1));
-            let update = gradient
-                .f_lerp(momentum, beta)
+            let update = momentum
+                .f_mul_scalar(beta)
                 .and_then(|update| update.f_reshape([rows, -1]))
                 .during("muon momentum")?;
-            sizes.push((rows as usize, update.numel() / rows as usize));
+            foreach::add_(
+                &[&update],
+                &[&gradient.f_reshape([rows, -1]).during("muon momentum")?],
+                1.0 - beta,
+            )?;
+            sizes.push(Size {
+                group: slot.group,
+                rows: rows as usize,
+                columns: update.numel() / rows as usize,
+            });
             updates.push((slot, update));
         }
         let mut batches: BTreeMap<Shape, Vec<(&Slot, Tensor)>> = BTreeMap::new();

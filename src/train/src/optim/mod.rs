@@ -204,6 +204,7 @@ impl Optimizer {
             let gradient = torch::dense_f32(gradient)?;
             let rows = (group.kind == GroupKind::Muon)
                 .then(|| slot.tensor.size().first().map_or(1, |&rows| rows.max(1) as usize));
+            let rows = rows.map(|rows| (slot.group, rows));
             tensors.push(&slot.tensor);
             parts.push((rows, gradient, &mut slot.first[..], &mut slot.second[..], rates));
         }
@@ -219,7 +220,7 @@ impl Optimizer {
                     rates,
                 };
                 match rows {
-                    Some(rows) => kernels.push((rows, part)),
+                    Some((group, rows)) => kernels.push(muon::Kernel { group, rows, part }),
                     None => plain.push(Task::Plain(part)),
                 }
             }

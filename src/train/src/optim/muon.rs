@@ -47,14 +47,26 @@ pub(super) struct Batch<'a> {
     parts: Vec<Part<'a>>,
 }
 
-/// The kernels, each with its number of rows, in batches of one shape, the costliest first.
-pub(super) fn batches(kernels: Vec<(usize, Part<'_>)>) -> Vec<Batch<'_>> {
-    let sizes: Vec<(usize, usize)> = kernels
+/// A kernel's part of a step, seen as a matrix.
+pub(super) struct Kernel<'a> {
+    /// Its parameter group.
+    pub group: usize,
+    pub rows: usize,
+    pub part: Part<'a>,
+}
+
+/// The kernels in batches of one shape, the costliest first.
+pub(super) fn batches(kernels: Vec<Kernel<'_>>) -> Vec<Batch<'_>> {
+    let sizes: Vec<Size> = kernels
         .iter()
-        .map(|(rows, part)| (*rows, part.parameter.len() / rows))
+        .map(|kernel| Size {
+            group: kernel.group,
+            rows: kernel.rows,
+            columns: kernel.part.parameter.len() / kernel.rows,
+        })
         .collect();
     let mut batches: Vec<Batch<'_>> = Vec::new();
-    for (shape, (_, part)) in shapes(&sizes).into_iter().zip(kernels) {
+    for (shape, Kernel { part, .. }) in shapes(&sizes).into_iter().zip(kernels) {
         let room = |batch: &&mut Batch<'_>| {
             batch.shape == shape && (batch.parts.len() + 1) * shape.cost() <= BATCH_COST
         };
@@ -70,21 +82,32 @@ pub(super) fn batches(kernels: Vec<(usize, Part<'_>)>) -> Vec<Batch<'_>> {
     batches
 }
 
-/// Matrices of equal width, tallest first, are batched by the reference until one is less than a sixteenth of the
-/// batch's tallest; that one decides on which side all of them are multiplied.
-pub(super) fn shapes(sizes: &[(usize, usize)]) -> Vec<Shape> {
-    let mut by_width: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for &(rows, columns) in sizes {
-        by_width.entry(columns).or_default().push(rows);
+/// What the reference batches a matrix by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub group: usize,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// Matrices of a group of equal width, tallest first, are batched by the reference until one is less than a sixteenth
+/// of the batch's tallest; that one decides on which side all of them are multiplied.
+pub(super) fn shapes(sizes: &[Size]) -> Vec<Shape> {
+    let mut by_width: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    for size in sizes {
+        by_width
+            .entry((size.group, size.columns))
+            .or_default()
+            .push(size.rows);
     }
     for heights in by_width.values_mut() {
         heights.sort_unstable_by_key(|&rows| Reverse(rows));
     }
-    let tallest = |rows: usize, columns: usize| {
-        let heights = by_width.get(&columns).map_or(&[][..], Vec::as_slice);
-        heights.iter().fold(usize::MAX, |tallest, &other| {
+    let tallest = |size: &Size| {
+        let heights = by_width.get(&(size.group, size.columns));
+        heights.into_iter().flatten().fold(usize::MAX, |tallest, &other| {
             let starts_batch = tallest == usize::MAX || tallest > MAX_ROW_RATIO * other;
-            if other >= rows && starts_batch {
+            if other >= size.rows && starts_batch {
                 other
             } else {
                 tallest
@@ -93,10 +116,10 @@ pub(super) fn shapes(sizes: &[(usize, usize)]) -> Vec<Shape> {
     };
     sizes
         .iter()
-        .map(|&(rows, columns)| Shape {
-            rows,
-            columns,
-            transposed: tallest(rows, columns) > columns,
+        .map(|size| Shape {
+            rows: size.rows,
+            columns: size.columns,
+            transposed: tallest(size) > size.columns,
         })
         .collect()
 }
@@ -112,11 +135,11 @@ impl Batch<'_> {
         for (part, place) in parts.iter_mut().zip(places) {
             // Subtracted in 64 bit: in 32, 1 - 0.8 is not the number next to 0.2.
             let (beta, rest) = (part.rates.momentum as f32, (1.0 - part.rates.momentum) as f32);
-            for (u, g) in place.iter_mut().zip(part.gradient) {
-                *u = g * part.rates.clip;
+            for ((u, m), g) in place.iter_mut().zip(&mut *part.second).zip(part.gradient) {
+                let g = g * part.rates.clip;
+                *m = rest.mul_add(g, *m * beta);
+                *u = rest.mul_add(g, *m * beta);
             }
-            kernels::lerp(part.second, place, rest);
-            kernels::lerp(place, part.second, beta);
         }
         let orthogonal = torch::no_grad(|| newton_schulz(&momenta, self.shape.transposed));
         let orthogonal = orthogonal.during("orthogonalise")?;
@@ -168,10 +191,18 @@ mod tests {
 
     #[test]
     fn the_tallest_of_the_reference_s_batch_decides_the_side() {
-        let sizes = [(64, 9), (33, 9), (2, 9), (8, 9), (8, 16)];
+        let sizes = [
+            (0, 64, 9),
+            (0, 33, 9),
+            (0, 2, 9),
+            (0, 8, 9),
+            (0, 8, 16),
+            (1, 8, 9),
+        ];
+        let sizes = sizes.map(|(group, rows, columns)| Size { group, rows, columns });
         let transposed: Vec<bool> = shapes(&sizes).iter().map(|shape| shape.transposed).collect();
-        // 2 rows are less than a sixteenth of 64: a batch of their own.
-        assert_eq!(transposed, [true, true, false, true, false]);
+        // 2 rows are less than a sixteenth of 64: a batch of their own. Groups share none.
+        assert_eq!(transposed, [true, true, false, true, false, false]);
     }
 
     #[test]
@@ -192,7 +223,11 @@ mod tests {
                         clip: 1.0,
                     },
                 };
-                (256, part)
+                Kernel {
+                    group: 0,
+                    rows: 256,
+                    part,
+                }
             })
             .collect();
         let batches = batches(kernels);
