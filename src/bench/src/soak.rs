@@ -45,6 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
         data: args.data.clone(),
         scale: Scale::N,
         base: None,
+        device: torch::DeviceChoice::Cpu,
         hyper: Hyper {
             // An epoch has several steps: it is stopped long before the last.
             epochs: args.steps,

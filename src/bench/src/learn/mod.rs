@@ -54,6 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         data: args.data.clone(),
         scale: Scale::N,
         base: None,
+        device: torch::DeviceChoice::Cpu,
         hyper: Hyper {
             epochs: args.epochs,
             imgsz: args.imgsz,
