@@ -160,6 +160,7 @@ fn beyond_one(found: &[u8], expected: &[u8]) -> usize {
 struct Levels {
     most: Gap,
     sum: f64,
+    whole: bool,
     comparable: bool,
 }
 
@@ -171,6 +172,7 @@ fn jpegs(folder: &Path, listed: &[Jpeg]) -> anyhow::Result<Vec<Row>> {
         let levels = cases.entry(jpeg.case()).or_insert(Levels {
             most: Gap::NONE,
             sum: 0.0,
+            whole: jpeg.divisor == 1.0,
             comparable: jpeg.comparable(),
         });
         levels.most = levels.most.and(self::levels(ours.pixels(), expected.pixels()));
@@ -181,6 +183,7 @@ fn jpegs(folder: &Path, listed: &[Jpeg]) -> anyhow::Result<Vec<Row>> {
         let Levels {
             most,
             sum,
+            whole,
             comparable,
         } = levels;
         let row = |item, gap, bound| Row {
@@ -196,11 +199,7 @@ fn jpegs(folder: &Path, listed: &[Jpeg]) -> anyhow::Result<Vec<Row>> {
             ..most
         };
         [
-            row(
-                "JPEG: grey levels",
-                most,
-                if comparable { JPEG } else { Bound::Shown },
-            ),
+            row("JPEG: grey levels", most, if whole { JPEG } else { Bound::Shown }),
             row(
                 "JPEG: grey levels, mean",
                 mean,
@@ -221,7 +220,8 @@ impl Jpeg {
         }
     }
 
-    /// Whether both sides compute the same, but for rounding and how chroma is upsampled.
+    /// Whether both sides compute the same, but for rounding and how chroma is upsampled; in the mean, for a half is one
+    /// before samples are cut to 0..255 here and after it there.
     fn comparable(&self) -> bool {
         let full_chroma = ["4:4:4", "grey"].contains(&self.sampling.as_str());
         self.divisor == 1.0 || (self.divisor == 2.0 && self.even && full_chroma)

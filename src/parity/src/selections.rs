@@ -12,8 +12,8 @@ use detector::{
 
 /// What counts as the same score.
 const SCORE: f32 = 2e-6;
-/// Scores this near the last one's may have been cut off on the other side: both sigmoids are off by a bit or two.
-const CUT: f32 = 3e-7;
+/// Scores this near the last one's may have been cut off on the other side.
+const CUT: f32 = SCORE;
 /// What counts as the same place.
 const PIXELS: f32 = 1e-3;
 
