@@ -1,5 +1,5 @@
 //! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn, soak, fuzz),
-//! 64 bad usage, 75 the network did not answer, try again.
+//! 64 bad usage, 75 the network did not answer or a signal ended it, try again.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -178,11 +178,14 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Learn(options) => {
             setup(&workspace, Wheels::Fetch)?;
-            let report = learn::run(&options, &workspace, &process_env)?;
+            let learn::Outcome { report, stopped } = learn::run(&options, &workspace, &process_env)?;
             if options.json {
                 println!("{:#}", report.json());
             } else {
                 println!("{report}");
+            }
+            if stopped {
+                return Ok(ExitCode::from(TRY_AGAIN));
             }
             Ok(exit(!report.is_below(), FOUND_PROBLEMS))
         }

@@ -94,15 +94,24 @@ impl Side {
     }
 }
 
+/// What came of it.
+pub struct Outcome {
+    /// What there is by now.
+    pub report: Report,
+    /// A signal ended it: there is more to train.
+    pub stopped: bool,
+}
+
 /// Trains what is not yet trained, unless only the report is wanted, and reports. The drawing of the curves is beside
 /// the runs.
 ///
 /// # Errors
 /// The dataset cannot be used, there is no interpreter with the reference, or a job failed (the others are run first).
-pub fn run(options: &Options, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
+pub fn run(options: &Options, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Outcome> {
     let root = folder::root(options.root.as_deref(), env)?;
-    let folder = if options.report {
-        Folder::find(&root, options.dataset.as_deref(), options.epochs)?
+    let (folder, stopped) = if options.report {
+        let folder = Folder::find(&root, options.dataset.as_deref(), options.epochs)?;
+        (folder, false)
     } else {
         train(options, &root, workspace, env)?
     };
@@ -111,10 +120,16 @@ pub fn run(options: &Options, workspace: &Workspace, env: Env<'_>) -> anyhow::Re
     let drawing = folder.path().join("learning.svg");
     folder::replace(&drawing, drawing::svg(&report).as_bytes())?;
     eprintln!("curves: {}", drawing.display());
-    Ok(report)
+    Ok(Outcome { report, stopped })
 }
 
-fn train(options: &Options, root: &Path, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Folder> {
+/// Trains; true when a signal ended it.
+fn train(
+    options: &Options,
+    root: &Path,
+    workspace: &Workspace,
+    env: Env<'_>,
+) -> anyhow::Result<(Folder, bool)> {
     let python = reference::interpreter(env)?;
     let bench = programs::build(workspace, "bench")?;
     let azaion = programs::build(workspace, "cli")?;
@@ -149,10 +164,11 @@ fn train(options: &Options, root: &Path, workspace: &Workspace, env: Env<'_>) ->
     if !failed.is_empty() {
         bail!("{}", failed.join("\n"));
     }
-    if stop.load(Ordering::Relaxed) {
+    let stopped = stop.load(Ordering::Relaxed);
+    if stopped {
         eprintln!("Stopped. The same command goes on from here.");
     }
-    Ok(folder)
+    Ok((folder, stopped))
 }
 
 /// All jobs of a comparison, or those of one side.
