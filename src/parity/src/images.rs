@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, path::Path};
 /// Grey levels of one operation.
 const PIXELS: Bound = Bound::Absolute(1.0);
 /// Grey levels after warp and colours: the second operation widens a level that the first was off.
-const CHAIN: Bound = Bound::Absolute(4.0);
+const CHAIN: Bound = Bound::Absolute(6.0);
 /// Share of the values that may be off by more than one level.
 const BEYOND_ONE: Bound = Bound::Relative(1e-4);
 /// Grey levels of two JPEG decoders: transforms and colours are each rounded in their own ways, chroma is upsampled too.
