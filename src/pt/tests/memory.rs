@@ -1,5 +1,8 @@
 //! What a file can make the reader allocate: the bound in the crate's head, on files built to break it.
 
+mod archive;
+
+use archive::archive;
 use cap::Cap;
 use pt::{Limits, PtError, read};
 use std::alloc::System;
@@ -12,40 +15,6 @@ const PER_BYTE: usize = 512;
 const CONSTANT: usize = 64 << 10;
 /// Long enough that constants do not matter, short enough for a test.
 const COUNT: usize = 20_000;
-
-/// An archive as `zip` would store it, of a pickle and one storage of four floats.
-fn archive(pickle: &[u8]) -> Vec<u8> {
-    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
-    for (name, data) in [("a/data.pkl", pickle), ("a/data/0", &[0; 16])] {
-        let (start, length) = (bytes.len() as u32, data.len() as u32);
-        let mut common = [20u16, 0, 0, 0, 0x21].map(u16::to_le_bytes).concat();
-        common.extend(
-            [crc32fast::hash(data), length, length]
-                .map(u32::to_le_bytes)
-                .concat(),
-        );
-        common.extend([name.len() as u16, 0].map(u16::to_le_bytes).concat());
-        bytes.extend([b"PK\x03\x04", common.as_slice(), name.as_bytes(), data].concat());
-        let fields = [
-            b"PK\x01\x02\x14\x00",
-            common.as_slice(),
-            &[0; 10],
-            &start.to_le_bytes(),
-        ];
-        directory.extend([&fields.concat(), name.as_bytes()].concat());
-    }
-    let end = [directory.len() as u32, bytes.len() as u32]
-        .map(u32::to_le_bytes)
-        .concat();
-    [
-        &bytes[..],
-        &directory,
-        b"PK\x05\x06\0\0\0\0\x02\0\x02\0",
-        &end,
-        b"\0\0",
-    ]
-    .concat()
-}
 
 /// A tensor of one float in the shortest form that eight axes allow (one tuple is shape and strides), remembered in slot 0,
 /// its arguments in slot 1.
@@ -106,7 +75,7 @@ fn no_pickle_takes_more_memory_than_promised() {
         ("names", long_names()),
     ];
     for (name, pickle) in files {
-        let bytes = archive(&pickle);
+        let bytes = archive(&[("a/data.pkl", &pickle), ("a/data/0", &[0; 16])]);
         let before = ALLOCATOR.allocated();
         // Beyond it an allocation fails, and the process ends.
         ALLOCATOR
