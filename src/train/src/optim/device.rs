@@ -58,13 +58,10 @@ impl DeviceOptimizer {
             .zip(of)
             .map(|((name, tensor), group)| {
                 let zeros = || torch::no_grad(|| tensor.f_zeros_like()).during("zeros_like");
-                let second = match (schedule.optimizer, groups[group].kind) {
-                    (OptimizerKind::AdamW, _) | (OptimizerKind::MuSGD, GroupKind::Muon) => Some(zeros()?),
-                    _ => None,
-                };
+                let has_second = groups[group].has_second(schedule.optimizer);
                 Ok(Slot {
                     first: zeros()?,
-                    second,
+                    second: has_second.then(zeros).transpose()?,
                     name,
                     tensor,
                     group,

@@ -31,6 +31,16 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether its parameters have a second buffer under `optimizer`: Adam's second moment, or the momentum of the
+    /// orthogonalised part.
+    pub(super) fn has_second(&self, optimizer: OptimizerKind) -> bool {
+        match optimizer {
+            OptimizerKind::AdamW => true,
+            OptimizerKind::MuSGD => self.kind == GroupKind::Muon,
+            OptimizerKind::SGD => false,
+        }
+    }
+
     /// Learning rate under `settings`.
     pub fn lr(&self, settings: &Settings) -> f64 {
         settings.lr(self.initial_lr, self.kind == GroupKind::Bias)

@@ -120,16 +120,13 @@ impl Optimizer {
             .zip(of)
             .map(|((name, tensor), group)| {
                 let len = tensor.numel();
-                let second = match (schedule.optimizer, groups[group].kind) {
-                    (OptimizerKind::AdamW, _) | (OptimizerKind::MuSGD, GroupKind::Muon) => vec![0.0; len],
-                    _ => Vec::new(),
-                };
+                let has_second = groups[group].has_second(schedule.optimizer);
                 Slot {
                     name,
                     tensor,
                     group,
                     first: vec![0.0; len],
-                    second,
+                    second: vec![0.0; if has_second { len } else { 0 }],
                 }
             })
             .collect();
