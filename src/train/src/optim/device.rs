@@ -203,7 +203,7 @@ impl DeviceOptimizer {
     ) -> Result<(), torch::Error> {
         let updates: Vec<&Tensor> = batch.iter().map(|(_, update)| update).collect();
         let y = Tensor::f_stack(&updates, 0)
-            .and_then(|stacked| muon::newton_schulz(&stacked, shape.transposed))
+            .and_then(|stacked| muon::orthogonalise(&stacked, shape))
             .during("orthogonalise")?;
         for (at, (slot, _)) in (0..).zip(batch) {
             let update = y

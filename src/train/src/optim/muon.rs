@@ -2,8 +2,9 @@
 //!
 //! Every kernel is taken as a matrix (rows = output channels); its momentum is replaced by the nearest orthogonal
 //! matrix, found by five Newton-Schulz iterations in bfloat16. The reference pads kernels of equal width to the tallest
-//! of its batch and multiplies the zeros too, more than half of its work. Here only equal shapes share a batch; what the
-//! padding decides beside the zeros, on which side the products are taken, is kept, because rounding depends on it.
+//! of its batch and multiplies the zeros too, more than half of its work. Here only equal shapes share a batch. What else
+//! its batches decide is kept, because rounding depends on it: on which side the products are taken, and whether a small
+//! matrix is multiplied alone. With that the result has the reference's bits.
 
 use super::{Part, kernels};
 use std::{cmp::Reverse, collections::BTreeMap};
@@ -20,6 +21,10 @@ const MAX_ROW_RATIO: usize = 16;
 /// several threads end together.
 const BATCH_COST: usize = 50_000_000;
 
+/// Up to this many rows (or columns, where those are multiplied) a matrix is rounded otherwise alone than in a batch: one
+/// entry in some hundred thousand, seen with oneDNN at 16 rows.
+const SMALL_SIDE: usize = 16;
+
 /// How a kernel is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
@@ -27,17 +32,34 @@ pub(super) struct Shape {
     pub columns: usize,
     /// Products are taken over rows: the tallest of the reference's batch is taller than wide.
     pub transposed: bool,
+    /// The reference's batch has other matrices too.
+    pub in_company: bool,
 }
 
 impl Shape {
-    /// Multiplications that a matrix takes.
-    fn cost(self) -> usize {
-        let (short, long) = if self.transposed {
+    /// The side that is multiplied, and the one that products are taken over.
+    fn sides(self) -> (usize, usize) {
+        if self.transposed {
             (self.columns, self.rows)
         } else {
             (self.rows, self.columns)
-        };
-        ITERATIONS * short * short * (2 * long + short)
+        }
+    }
+
+    fn is_small(self) -> bool {
+        self.sides().0 <= SMALL_SIDE
+    }
+
+    /// Multiplications that a matrix takes.
+    fn cost(self) -> usize {
+        let (side, over) = self.sides();
+        ITERATIONS * side * side * (2 * over + side)
+    }
+
+    /// Whether a batch may have `count` matrices of it.
+    fn fits(self, count: usize) -> bool {
+        let alone = self.is_small() && !self.in_company;
+        count == 1 || (!alone && count * self.cost() <= BATCH_COST)
     }
 }
 
@@ -67,9 +89,7 @@ pub(super) fn batches(kernels: Vec<Kernel<'_>>) -> Vec<Batch<'_>> {
         .collect();
     let mut batches: Vec<Batch<'_>> = Vec::new();
     for (shape, Kernel { part, .. }) in shapes(&sizes).into_iter().zip(kernels) {
-        let room = |batch: &&mut Batch<'_>| {
-            batch.shape == shape && (batch.parts.len() + 1) * shape.cost() <= BATCH_COST
-        };
+        let room = |batch: &&mut Batch<'_>| batch.shape == shape && shape.fits(batch.parts.len() + 1);
         match batches.iter_mut().find(room) {
             Some(batch) => batch.parts.push(part),
             None => batches.push(Batch {
@@ -90,38 +110,59 @@ pub(super) struct Size {
     pub columns: usize,
 }
 
+/// A batch of the reference's: matrices of a group of equal width.
+struct Run {
+    tallest: usize,
+    shortest: usize,
+    count: usize,
+}
+
 /// Matrices of a group of equal width, tallest first, are batched by the reference until one is less than a sixteenth
 /// of the batch's tallest; that one decides on which side all of them are multiplied.
 pub(super) fn shapes(sizes: &[Size]) -> Vec<Shape> {
     let mut by_width: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     for size in sizes {
-        by_width
-            .entry((size.group, size.columns))
-            .or_default()
-            .push(size.rows);
+        let heights = by_width.entry((size.group, size.columns)).or_default();
+        heights.push(size.rows);
     }
-    for heights in by_width.values_mut() {
-        heights.sort_unstable_by_key(|&rows| Reverse(rows));
-    }
-    let tallest = |size: &Size| {
-        let heights = by_width.get(&(size.group, size.columns));
-        heights.into_iter().flatten().fold(usize::MAX, |tallest, &other| {
-            let starts_batch = tallest == usize::MAX || tallest > MAX_ROW_RATIO * other;
-            if other >= size.rows && starts_batch {
-                other
-            } else {
-                tallest
-            }
-        })
-    };
-    sizes
-        .iter()
-        .map(|size| Shape {
+    let runs: BTreeMap<_, Vec<Run>> = by_width
+        .into_iter()
+        .map(|(width, heights)| (width, runs(heights)))
+        .collect();
+    let shape = |size: &Size| {
+        let runs = runs.get(&(size.group, size.columns)).into_iter().flatten();
+        let (tallest, count) = runs
+            .filter(|run| run.shortest <= size.rows)
+            .map(|run| (run.tallest, run.count))
+            .next()
+            .unwrap_or((size.rows, 1));
+        Shape {
             rows: size.rows,
             columns: size.columns,
-            transposed: tallest(size) > size.columns,
-        })
-        .collect()
+            transposed: tallest > size.columns,
+            in_company: count > 1,
+        }
+    };
+    sizes.iter().map(shape).collect()
+}
+
+fn runs(mut heights: Vec<usize>) -> Vec<Run> {
+    heights.sort_unstable_by_key(|&rows| Reverse(rows));
+    let mut runs: Vec<Run> = Vec::new();
+    for rows in heights {
+        match runs.last_mut() {
+            Some(run) if run.tallest <= MAX_ROW_RATIO * rows => {
+                run.shortest = rows;
+                run.count += 1;
+            }
+            _ => runs.push(Run {
+                tallest: rows,
+                shortest: rows,
+                count: 1,
+            }),
+        }
+    }
+    runs
 }
 
 impl Batch<'_> {
@@ -141,7 +182,7 @@ impl Batch<'_> {
                 *u = rest.mul_add(g, *m * beta);
             }
         }
-        let orthogonal = torch::no_grad(|| newton_schulz(&momenta, self.shape.transposed));
+        let orthogonal = torch::no_grad(|| orthogonalise(&momenta, self.shape));
         let orthogonal = orthogonal.during("orthogonalise")?;
         let places = torch::slice_f32(&orthogonal)?.chunks_exact(rows * columns);
         for (part, place) in parts.into_iter().zip(places) {
@@ -155,7 +196,16 @@ impl Batch<'_> {
     }
 }
 
-pub(super) fn newton_schulz(x: &Tensor, transposed: bool) -> Result<Tensor, TchError> {
+/// The orthogonalised forms of a batch of one shape, (matrices, rows, columns).
+pub(super) fn orthogonalise(batch: &Tensor, shape: Shape) -> Result<Tensor, TchError> {
+    if batch.size().first() == Some(&1) && shape.is_small() && shape.in_company {
+        let beside_zeros = Tensor::f_cat(&[batch, &batch.f_zeros_like()?], 0)?;
+        return newton_schulz(&beside_zeros, shape.transposed)?.f_narrow(0, 0, 1);
+    }
+    newton_schulz(batch, shape.transposed)
+}
+
+fn newton_schulz(x: &Tensor, transposed: bool) -> Result<Tensor, TchError> {
     let (a, b, c) = COEFFICIENTS;
     let x = x.f_to_kind(Kind::BFloat16)?;
     let norm = x.f_norm_scalaropt_dim(2.0, [-2, -1].as_slice(), true)?;
@@ -203,6 +253,57 @@ mod tests {
         let transposed: Vec<bool> = shapes(&sizes).iter().map(|shape| shape.transposed).collect();
         // 2 rows are less than a sixteenth of 64: a batch of their own. Groups share none.
         assert_eq!(transposed, [true, true, false, true, false, false]);
+        let in_company: Vec<bool> = shapes(&sizes).iter().map(|shape| shape.in_company).collect();
+        assert_eq!(in_company, [true, true, false, true, false, false]);
+    }
+
+    #[test]
+    fn without_the_padding_the_bits_are_those_of_the_padded_batch() {
+        if !torch::is_bf16_fast() {
+            println!(
+                "skipped: this processor has no products in bf16 of its own, others may round otherwise"
+            );
+            return;
+        }
+        torch::set_threads(1).unwrap();
+        let (tall, short) = (32, 16);
+        for columns in [27, 144, 288] {
+            let sizes = [tall, short].map(|rows| Size {
+                group: 0,
+                rows: rows as usize,
+                columns: columns as usize,
+            });
+            let shape = shapes(&sizes)[1];
+            for seed in 0..1500 {
+                tch::manual_seed(seed);
+                let padded = Tensor::randn([2, tall, columns], (Kind::Float, Device::Cpu));
+                let _zeros = padded.get(1).narrow(0, short, tall - short).zero_();
+                let alone = padded.narrow(0, 1, 1).narrow(1, 0, short).contiguous();
+                let expected = newton_schulz(&padded, shape.transposed).unwrap();
+                let expected = expected.narrow(0, 1, 1).narrow(1, 0, short);
+                let found = orthogonalise(&alone, shape).unwrap();
+                assert!(found.equal(&expected), "{columns} columns, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_kernel_that_the_reference_multiplies_alone_stays_alone() {
+        let sizes = [0, 1].map(|group| Size {
+            group,
+            rows: 16,
+            columns: 27,
+        });
+        let shape = shapes(&sizes)[0];
+        assert_eq!(shape, shapes(&sizes)[1]);
+        assert!(shape.fits(1) && !shape.fits(2));
+        assert!(
+            Shape {
+                in_company: true,
+                ..shape
+            }
+            .fits(2)
+        );
     }
 
     #[test]
