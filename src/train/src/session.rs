@@ -93,7 +93,10 @@ impl<'a> Session<'a> {
         if let Some(checkpoint) = &checkpoint {
             start::refuse_other_run(&options.folder, &checkpoint.position, &fresh)?;
         }
-        let mut detector = start::initial_network(options, &fresh.hyper, &train.names, observer)?;
+        let mut detector = match &checkpoint {
+            Some(checkpoint) => start::saved_network(&options.folder, checkpoint, &train.names)?,
+            None => start::initial_network(options, &fresh.hyper, &train.names, observer)?,
+        };
         if execution.device.is_cuda() {
             detector.to_device(execution.device)?;
             detector.to_channels_last()?;
@@ -338,9 +341,8 @@ impl<'a> Session<'a> {
         Ok(Checkpoint { position, arrays }.write(&self.options.folder.join(CHECKPOINT))?)
     }
 
-    /// Takes over a checkpoint; returns epoch and batch to go on with.
+    /// Takes over the rest of the checkpoint that the network is from; returns epoch and batch to go on with.
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(u32, u64), Error> {
-        self.detector.load(&model_file::weights(&checkpoint, "model/")?)?;
         self.ema = Ema::new(&self.detector, checkpoint.position.ema_updates)?;
         self.ema
             .detector

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Hyper,
-    checkpoint::Position,
+    checkpoint::{Checkpoint, Position},
     model_file,
     run::{Event, Observer, RunOptions},
 };
@@ -80,6 +80,22 @@ pub(crate) fn initial_network(
     Ok(detector)
 }
 
+/// The network of an interrupted run. What the run began with is not needed for it, and may be gone.
+pub(crate) fn saved_network(
+    folder: &Path,
+    checkpoint: &Checkpoint,
+    names: &[String],
+) -> Result<Detector, Error> {
+    let detector = Detector::from_weights(&model_file::weights(checkpoint, "model/")?)?;
+    same(
+        folder,
+        "number of classes",
+        detector.config().nc().to_string(),
+        names.len().to_string(),
+    )?;
+    Ok(detector)
+}
+
 /// What of the base fits, and what is drawn afresh.
 fn taken_over(base: &Path, meta: &Meta, names: &[String], transfer: &Transfer) -> String {
     let mut text = format!(
@@ -128,23 +144,24 @@ pub(crate) fn fingerprint(train: &Dataset, valid: &Dataset) -> String {
 
 /// A folder's run goes on only with what it was started with.
 pub(crate) fn refuse_other_run(folder: &Path, theirs: &Position, ours: &Position) -> Result<(), Error> {
-    let other = |what, theirs: String, ours: String| {
-        if theirs == ours {
-            Ok(())
-        } else {
-            Err(Error::OtherRun {
-                folder: folder.to_owned(),
-                what,
-                theirs,
-                ours,
-            })
-        }
-    };
-    other("scale", theirs.scale.clone(), ours.scale.clone())?;
-    other("dataset", theirs.dataset.clone(), ours.dataset.clone())?;
-    other(
+    same(folder, "scale", theirs.scale.clone(), ours.scale.clone())?;
+    same(folder, "dataset", theirs.dataset.clone(), ours.dataset.clone())?;
+    same(
+        folder,
         "set of hyper-parameters",
         format!("{:?}", theirs.hyper),
         format!("{:?}", ours.hyper),
     )
+}
+
+fn same(folder: &Path, what: &'static str, theirs: String, ours: String) -> Result<(), Error> {
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(Error::OtherRun {
+        folder: folder.to_owned(),
+        what,
+        theirs,
+        ours,
+    })
 }

@@ -9,7 +9,14 @@ use detector::{
     Config, Detector, Scale,
     weights::{self, Model},
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use train::{Event, Observer, Outcome, RunOptions, Start, run};
 
 #[derive(Default)]
@@ -21,6 +28,28 @@ impl Observer for Told {
             self.0.push(text.to_owned());
         }
     }
+}
+
+/// Asks the run to stop once it has trained on a batch.
+struct Impatient(Arc<AtomicBool>);
+
+impl Observer for Impatient {
+    fn on(&mut self, event: Event<'_>) {
+        if let Event::Batch { .. } = event {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Begins a run of two epochs and stops it in between; `options` then go on with it.
+fn interrupt(options: &mut RunOptions) {
+    options.hyper.epochs = 2;
+    let mut observer = Impatient(Arc::clone(&options.stop));
+    assert!(matches!(
+        run(options, &mut observer).unwrap(),
+        Outcome::Stopped { epoch: 2, .. }
+    ));
+    options.stop.store(false, Ordering::Relaxed);
 }
 
 fn refused(options: &RunOptions) -> String {
@@ -172,4 +201,32 @@ fn a_damaged_checkpoint_is_named_and_not_overwritten() {
         "{error}"
     );
     assert_eq!(fs::read(&checkpoint).unwrap().len(), whole.len() / 2);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_when_its_base_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.pt");
+    model(&base, Scale::N, &["circle", "star"]);
+    let mut options = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    options.base = Some(base.clone());
+    interrupt(&mut options);
+    fs::remove_file(base).unwrap();
+    let mut told = Told::default();
+    assert!(matches!(run(&options, &mut told).unwrap(), Outcome::Finished(_)));
+    assert!(told.0.is_empty(), "nothing is drawn afresh: {:?}", told.0);
+}
+
+#[test]
+fn an_interrupted_run_does_not_go_on_with_another_number_of_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path(), dataset(folder.path(), SQUARE, &["square"]));
+    interrupt(&mut options);
+    let data = fs::read_to_string(&options.data).unwrap();
+    fs::write(&options.data, data.replace("square", "square\", \"star")).unwrap();
+    let error = refused(&options);
+    assert!(
+        error.contains("number of classes") && error.contains("1, now 2"),
+        "{error}"
+    );
 }
