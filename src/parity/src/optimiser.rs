@@ -2,9 +2,7 @@
 //! its own gradients the whole training step, both as single steps from the reference's states and as a run of its own.
 //!
 //! A young network multiplies rounding: beside a run stands how far the reference is from a twin whose gradients are off
-//! in the last bit (tests/reference/optimiser_runs.py). To stay near it for fifty steps one has to have its bits. In
-//! MuSGD a product in bfloat16 is now and then rounded the other way, for want of the padding; from there on the twin is
-//! the measure.
+//! in the last bit (tests/reference/optimiser_runs.py). To stay near it for fifty steps one has to have its bits.
 
 use crate::{
     loss::truths,
@@ -28,11 +26,8 @@ use train::{
 
 /// Relative L2 distance of all weights after a run, and after a single step.
 const WEIGHTS: f64 = 1e-4;
-/// Of a single step's own length: MuSGD multiplies in bfloat16, which has eight bits, the others in 32 bits.
-const MUON_UPDATE: f64 = 2e-2;
+/// Of a single step's own length.
 const UPDATE: f64 = 1e-4;
-/// How many times as far as its twin the reference may be in a run of MuSGD.
-const TWINS: f64 = 3.0;
 /// Learning rates and momentum are 64-bit numbers on both sides.
 const SETTINGS: Bound = Bound::Relative(1e-12);
 
@@ -251,15 +246,11 @@ fn free(
             run.step(&settings)?;
             let (steps, prefix) = (run.optimizer.steps(), format!("step{}.", run.optimizer.steps()));
             if let Some(item) = after(steps) {
-                let mut bound = WEIGHTS;
                 if let Some(twin) = twin {
                     let spread = distance(reference, &prefix, |name| twin.f32(&format!("{prefix}{name}")))?;
-                    if optimizer == OptimizerChoice::MuSGD {
-                        bound = WEIGHTS.max(TWINS * spread.relative);
-                    }
                     rows.push(row(item.twin, spread, Bound::Shown));
                 }
-                rows.push(row(item.weights, run.weights(&prefix)?, Bound::Relative(bound)));
+                rows.push(row(item.weights, run.weights(&prefix)?, Bound::Relative(WEIGHTS)));
             }
         }
         settings_gap = settings_gap.and(Gap::of_f64(&run.trace_row(&settings), &expected, 0.0));
@@ -299,10 +290,6 @@ fn after(step: u64) -> Option<After> {
 
 /// Single steps, each from the state in which the reference was, with the iterations that it accumulates.
 fn singles(optimizer: OptimizerChoice, reference: &Tensors<'_>) -> anyhow::Result<Vec<Row>> {
-    let update = match optimizer {
-        OptimizerChoice::MuSGD => MUON_UPDATE,
-        _ => UPDATE,
-    };
     let mut rows = Vec::new();
     for number in [1, 10, 30, 50] {
         let row = |item, gap, bound| Row {
@@ -337,7 +324,7 @@ fn singles(optimizer: OptimizerChoice, reference: &Tensors<'_>) -> anyhow::Resul
         rows.push(row(
             "the same as a share of the step",
             of_length,
-            Bound::Relative(update),
+            Bound::Relative(UPDATE),
         ));
         let average = run.average(&format!("after{number}.ema."))?;
         rows.push(row("average (EMA) after it", average, Bound::Relative(WEIGHTS)));
