@@ -71,7 +71,7 @@ impl Processor {
             }
             outcomes.push((message.offset, outcome));
         }
-        let committed = actions.commit(last.offset.saturating_add(1));
+        let committed = actions.commit(last.next_offset());
 
         let first = std::mem::take(&mut self.unfinished);
         if first
@@ -94,6 +94,9 @@ impl Processor {
 }
 
 fn read(actions: &mut store::Batch<'_>, message: &Message, limits: &Limits) -> Result<Outcome> {
+    if let Some(packed) = &message.packed {
+        return Ok(Outcome::refused("packed", packed.reason.clone()));
+    }
     match decode_shared(&message.bytes, limits) {
         Err(error) => Ok(Outcome::refused(error.kind(), error.to_string())),
         Ok(decoded) => {

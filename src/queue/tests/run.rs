@@ -19,7 +19,7 @@ use queue::{Error, Options, Progress, run};
 use store::fault::{Fault, Faulty, MemDisk};
 use store::{Disk, Paths, Tree};
 use stream::memory::MemorySource;
-use stream::{Batch, Limits, Source};
+use stream::{Batch, Limits, Link, Source};
 
 const ROOT: &str = "/azaion";
 const NAMES: [&str; 6] = ["cell-a", "cell-b", "cell-c", "cell-d", "cell-e", "cell-f"];
@@ -108,6 +108,13 @@ impl Source for Silent {
     fn durable(&mut self, _: u64) {}
     fn last_offset(&self) -> Option<u64> {
         None
+    }
+    fn link(&self) -> Link {
+        Link {
+            subscribed: true,
+            signs: 0,
+            trouble: None,
+        }
     }
 }
 

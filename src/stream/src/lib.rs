@@ -21,6 +21,34 @@ pub struct Message {
     pub offset: u64,
     /// The bytes.
     pub bytes: Bytes,
+    /// Set where the bytes are no message but several packed as one, which cannot be unpacked.
+    pub packed: Option<Packed>,
+}
+
+/// Why messages that were packed together cannot be told apart: they stay one, whole, under the offset of the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// How many offsets they take.
+    pub messages: u32,
+    /// What is wrong with them.
+    pub reason: String,
+}
+
+impl Message {
+    /// A message as it came.
+    pub fn new(offset: u64, bytes: Bytes) -> Self {
+        Self {
+            offset,
+            bytes,
+            packed: None,
+        }
+    }
+
+    /// The offset of the message behind it.
+    pub fn next_offset(&self) -> u64 {
+        let offsets = self.packed.as_ref().map_or(1, |packed| packed.messages);
+        self.offset.saturating_add(u64::from(offsets))
+    }
 }
 
 impl fmt::Debug for Message {
@@ -46,7 +74,7 @@ pub struct Batch {
 impl Batch {
     /// The offset after the last message: where reading goes on.
     pub fn next_offset(&self) -> u64 {
-        self.messages.last().map_or(0, |message| message.offset + 1)
+        self.messages.last().map_or(0, Message::next_offset)
     }
 }
 
@@ -82,4 +110,19 @@ pub trait Source: Send {
     /// The newest offset that the source is known to hold, to tell how far behind a consumer is; none if it is empty
     /// or does not say.
     fn last_offset(&self) -> Option<u64>;
+
+    /// How the source is, for those who watch it.
+    fn link(&self) -> Link;
+}
+
+/// What a source knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Whether messages would arrive if there were any: a file is open, a broker has accepted the subscription.
+    pub subscribed: bool,
+    /// Signs of life so far: anything that was heard from the other side, attempts to reach it. As long as this
+    /// number grows, the source is neither hung nor silent.
+    pub signs: u64,
+    /// Why it is not subscribed, in words; none where it is.
+    pub trouble: Option<String>,
 }

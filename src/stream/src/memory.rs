@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Batch, Error, Limits, Message, Source};
+use crate::{Batch, Error, Limits, Link, Message, Source};
 
 /// A source over a list of messages, which ends after the last.
 #[derive(Debug, Clone)]
@@ -42,10 +42,7 @@ impl Source for MemorySource {
             if bytes > limits.max_bytes && !messages.is_empty() {
                 break;
             }
-            messages.push(Message {
-                offset,
-                bytes: message.clone(),
-            });
+            messages.push(Message::new(offset, message.clone()));
         }
         if messages.is_empty() {
             return Ok(None);
@@ -61,6 +58,14 @@ impl Source for MemorySource {
 
     fn last_offset(&self) -> Option<u64> {
         (self.messages.len() as u64).checked_sub(1)
+    }
+
+    fn link(&self) -> Link {
+        Link {
+            subscribed: true,
+            signs: self.next,
+            trouble: None,
+        }
     }
 }
 
@@ -100,13 +105,7 @@ mod tests {
     async fn reading_starts_where_it_is_told() {
         let mut source = MemorySource::new(["a", "b"], 1);
         let batch = source.next(Limits::default()).await.unwrap().unwrap();
-        assert_eq!(
-            batch.messages,
-            [Message {
-                offset: 1,
-                bytes: Bytes::from_static(b"b")
-            }]
-        );
+        assert_eq!(batch.messages, [Message::new(1, Bytes::from_static(b"b"))]);
         assert_eq!(batch.next_offset(), 2);
         assert_eq!(
             MemorySource::new(["a"], 7).next(Limits::default()).await.unwrap(),

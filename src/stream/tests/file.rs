@@ -56,7 +56,7 @@ fn drain(source: &mut FileSource, from: u64, limits: Limits) -> (Vec<Vec<u8>>, O
                 assert!(!messages.is_empty() && messages.len() <= limits.max_messages.max(1));
                 let bytes: usize = messages.iter().map(|message| message.bytes.len()).sum();
                 assert!(messages.len() == 1 || bytes <= limits.max_bytes);
-                for Message { offset, bytes } in messages {
+                for Message { offset, bytes, .. } in messages {
                     assert_eq!(offset, from + payloads.len() as u64);
                     payloads.push(bytes.to_vec());
                 }
@@ -367,13 +367,7 @@ async fn a_follower_waits_at_a_torn_tail_and_goes_on_when_the_writer_is_back() {
             .unwrap()
             .unwrap()
             .unwrap();
-        assert_eq!(
-            batch.messages,
-            [Message {
-                offset: 1,
-                bytes: "good".into()
-            }]
-        );
+        assert_eq!(batch.messages, [Message::new(1, "good".into())]);
     }
 }
 
@@ -424,21 +418,12 @@ fn a_dropped_read_has_consumed_nothing() {
         drop(release);
         assert!(busy.await.unwrap());
         let batch = source.next(limits).await.unwrap().unwrap();
-        assert_eq!(
-            batch.messages,
-            [Message {
-                offset: 0,
-                bytes: "a".into()
-            }]
-        );
+        assert_eq!(batch.messages, [Message::new(0, "a".into())]);
     });
 }
 
 #[test]
 fn no_message_is_shown_by_debug() {
-    let message = Message {
-        offset: 3,
-        bytes: "someone@example.org".into(),
-    };
+    let message = Message::new(3, "someone@example.org".into());
     assert_eq!(format!("{message:?}"), "Message { offset: 3, bytes: [19 bytes] }");
 }

@@ -271,10 +271,7 @@ pub fn batches(events: &[Event], from: u64, sizes: &[usize]) -> Vec<Batch> {
     let mut messages: Vec<Message> = events
         .iter()
         .zip(0..)
-        .map(|(event, offset)| Message {
-            offset,
-            bytes: Bytes::from(event.raw()),
-        })
+        .map(|(event, offset)| Message::new(offset, Bytes::from(event.raw())))
         .filter(|message| message.offset >= from)
         .collect();
     let mut sizes = sizes.iter().copied().cycle();

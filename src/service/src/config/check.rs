@@ -61,6 +61,18 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         "rabbitmq.queue_name",
         "must not be empty",
     );
+    found.unless(
+        !rabbitmq.virtual_host.is_empty(),
+        "rabbitmq.virtual_host",
+        "must not be empty; the default one is /",
+    );
+    found.unless(
+        rabbitmq.tls || rabbitmq.tls_ca_file.is_none(),
+        "rabbitmq.tls_ca_file",
+        "is set but rabbitmq.tls is not; set it to true",
+    );
+    found.within("rabbitmq.heartbeat_s", rabbitmq.heartbeat_s, 1, 300);
+    found.within("rabbitmq.buffer_mb", rabbitmq.buffer_mb, 8, 65_536);
     found.one_source(
         "rabbitmq",
         rabbitmq.password.is_some(),

@@ -77,6 +77,19 @@ pub struct RabbitMq {
     pub password_file: Option<PathBuf>,
     /// Name of the stream.
     pub queue_name: String,
+    /// The broker's virtual host.
+    pub virtual_host: String,
+    /// Whether the connection is encrypted and the broker's certificate verified.
+    pub tls: bool,
+    /// Certificates (PEM) that vouch for the broker, instead of those of the system.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Seconds between two signs of life on an idle connection; a broker that is silent for twice as long is lost.
+    pub heartbeat_s: u32,
+    /// Megabytes of messages that may be in memory at once, those being written included; one larger message still fits.
+    pub buffer_mb: u32,
+    /// Messages before this offset may be missing from the stream: set it, to the offset that the error names, to go on
+    /// after retention has removed messages that were not read yet.
+    pub accept_loss_before: u64,
 }
 
 /// A training run (TRN-4).
@@ -140,6 +153,12 @@ impl Default for RabbitMq {
             password: None,
             password_file: None,
             queue_name: "azaion-annotations".into(),
+            virtual_host: "/".into(),
+            tls: false,
+            tls_ca_file: None,
+            heartbeat_s: 10,
+            buffer_mb: 48,
+            accept_loss_before: 0,
         }
     }
 }

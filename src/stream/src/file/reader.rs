@@ -9,7 +9,7 @@ use super::{
     BAD_HEAD, BAD_PAYLOAD, HEAD_BYTES, Head, Log, Position,
     scan::{self, End, Tail},
 };
-use crate::{Batch, Error, Limits, Message, Source};
+use crate::{Batch, Error, Limits, Link, Message, Source};
 
 /// How long a follower waits before it looks again: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(10);
@@ -28,6 +28,8 @@ pub struct FileSource {
     /// Where the intact records end, as far as is known.
     end: End,
     tail_reported: bool,
+    /// How often the file was looked at.
+    looks: u64,
 }
 
 impl FileSource {
@@ -60,11 +62,13 @@ impl FileSource {
             next,
             end,
             tail_reported: false,
+            looks: 0,
         })
     }
 
     /// Takes in what was appended since the last look.
     async fn look_for_more(&mut self) -> Result<(), Error> {
+        self.looks += 1;
         let metadata = self.log.metadata()?;
         let replaced = |problem| {
             Err(Error::Replaced {
@@ -137,6 +141,14 @@ impl Source for FileSource {
     fn last_offset(&self) -> Option<u64> {
         self.end.position.offset.checked_sub(1)
     }
+
+    fn link(&self) -> Link {
+        Link {
+            subscribed: true,
+            signs: self.looks,
+            trouble: None,
+        }
+    }
 }
 
 /// Reads the records from `from`, at least one and at most those before `to`, within the limits. Damage ends the batch
@@ -157,10 +169,7 @@ fn read_batch(log: &Log, from: Position, to: Position, limits: Limits) -> Result
             }
             break;
         }
-        messages.push(Message {
-            offset: at.offset,
-            bytes,
-        });
+        messages.push(Message::new(at.offset, bytes));
         at = at.after(head);
     }
     Ok((Batch { messages }, at))
