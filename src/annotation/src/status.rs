@@ -114,7 +114,8 @@ impl From<BulkStatus> for Status {
 }
 
 impl Role {
-    const ALL: [Self; 5] = [
+    /// All roles.
+    pub const ALL: [Self; 5] = [
         Self::Operator,
         Self::Validator,
         Self::CompanionPC,

@@ -111,20 +111,28 @@ fn created(
             format!("{} was created without an image", annotation.name),
         ));
     };
-    Ok(match batch.entry(offset, &annotation.name)? {
-        Entry::Unknown(entry) => {
-            entry.create(home_of_new(annotation.role), image, annotation.label.to_string());
-            Done::Created {
-                name: annotation.name,
-                status: Status::Created,
-                role: annotation.role,
+    Ok(
+        match batch.entry(offset, Some(annotation.role), &annotation.name)? {
+            Entry::Unknown(entry) => {
+                entry.create(home_of_new(annotation.role), image, annotation.label.to_string());
+                Done::Created {
+                    name: annotation.name,
+                    status: Status::Created,
+                    role: annotation.role,
+                }
             }
+            Entry::Known(entry) => {
+                entry.ignore();
+                Done::Duplicate {
+                    name: annotation.name,
+                }
+            }
+            Entry::Missed => Done::Duplicate {
+                name: annotation.name,
+            },
         }
-        Entry::Known(_) | Entry::Missed => Done::Duplicate {
-            name: annotation.name,
-        },
-    }
-    .into())
+        .into(),
+    )
 }
 
 fn edited(
@@ -143,14 +151,16 @@ fn edited(
             reason: format!("{name} was edited before it was created, and the message has no image"),
         }),
     };
-    Ok(match (batch.entry(offset, &name)?, image) {
+    Ok(match (batch.entry(offset, Some(role), &name)?, image) {
         (Entry::Known(entry), _) if matches!(entry.home(), Home::Deleted | Home::Corrupted) => {
+            entry.ignore();
             Done::Withdrawn { name }.into()
         }
-        (Entry::Known(mut entry), _) => {
-            entry.rewrite_label(label.to_string());
+        (Entry::Known(entry), _) => {
             if role.is_validator() {
-                entry.move_to(Home::Data);
+                entry.edit_and_validate(label.to_string());
+            } else {
+                entry.edit(label.to_string());
             }
             Done::Edited { name, role }.into()
         }
@@ -183,21 +193,27 @@ fn home_of_new(role: Role) -> Home {
 fn apply_bulk(batch: &mut Batch<'_>, offset: u64, bulk: &Bulk) -> store::Result<Outcome> {
     let (mut moved, mut in_place, mut unknown, mut withdrawn) = (0, 0, 0, 0);
     for name in bulk.names.iter().flatten() {
-        match batch.entry(offset, name)? {
+        match batch.entry(offset, None, name)? {
             Entry::Missed => unknown += 1,
             Entry::Unknown(entry) => {
                 entry.miss(bulk.status.into());
                 unknown += 1;
             }
-            Entry::Known(mut entry) => match (bulk.status, entry.home()) {
-                (BulkStatus::Validated, Home::Data) | (BulkStatus::Deleted, Home::Deleted) => in_place += 1,
-                (BulkStatus::Validated, Home::Deleted | Home::Corrupted) => withdrawn += 1,
+            Entry::Known(entry) => match (bulk.status, entry.home()) {
+                (BulkStatus::Validated, Home::Data) | (BulkStatus::Deleted, Home::Deleted) => {
+                    entry.ignore();
+                    in_place += 1;
+                }
+                (BulkStatus::Validated, Home::Deleted | Home::Corrupted) => {
+                    entry.ignore();
+                    withdrawn += 1;
+                }
                 (BulkStatus::Validated, Home::Seed) => {
-                    entry.move_to(Home::Data);
+                    entry.validate();
                     moved += 1;
                 }
                 (BulkStatus::Deleted, Home::Seed | Home::Data | Home::Corrupted) => {
-                    entry.move_to(Home::Deleted);
+                    entry.delete();
                     moved += 1;
                 }
             },

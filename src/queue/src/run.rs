@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use store::Tree;
-use stream::{Batch, Source};
+use stream::{Batch, Link, Source};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::counters::Counters;
@@ -18,6 +19,8 @@ use crate::processor::Processor;
 const TICK: Duration = Duration::from_millis(100);
 /// How often progress is told while nothing arrives: a watchdog wants to hear of a healthy idle queue too.
 const IDLE: Duration = Duration::from_secs(1);
+/// Longest wait for a disk that takes nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// How [`run`] works.
 #[derive(Debug, Clone)]
@@ -26,8 +29,8 @@ pub struct Options {
     pub batch: stream::Limits,
     /// How large things in a message may be.
     pub decode: annotation::Limits,
-    /// How long to wait, at first, before a full disk is tried again; doubled up to a minute.
-    pub full_disk_pause: Duration,
+    /// How long to wait, at first, before a full or read-only disk is tried again; doubled up to 15 s.
+    pub closed_disk_pause: Duration,
 }
 
 impl Default for Options {
@@ -35,27 +38,32 @@ impl Default for Options {
         Self {
             batch: stream::Limits::default(),
             decode: annotation::Limits::default(),
-            full_disk_pause: Duration::from_secs(1),
+            closed_disk_pause: Duration::from_secs(1),
         }
     }
 }
 
-/// Where the queue is, for a progress bar, a watchdog and the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where the queue is, for a progress bar, a watchdog and the metrics. As long as one of these changes there is progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// What was done so far.
     pub counters: Counters,
     /// The offset of the next message to read (`queue_offset`).
     pub next_offset: u64,
-    /// The newest offset the source held when last asked.
-    pub last_offset: Option<u64>,
+    /// How the source is.
+    pub link: Link,
+    /// Batches that were tried to be written.
+    pub attempts: u64,
+    /// Why the last one could not be, in words: the disk is full or read-only.
+    pub blocked: Option<String>,
 }
 
 impl Progress {
     /// How many messages wait in the source, where that is known.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
-        self.last_offset
+        self.link
+            .last_offset
             .map(|last| last.saturating_add(1).saturating_sub(self.next_offset))
     }
 }
@@ -87,48 +95,70 @@ pub enum Error {
 }
 
 /// Takes messages from `source` into `tree` until the source ends or `shutdown` is set. `progress` is called after each batch,
-/// and about every second while nothing arrives or the disk is full.
+/// and about every second while nothing arrives or the disk takes nothing.
 ///
-/// A full disk is waited out; any other failure of the tree ends the run. The source must begin at [`Tree::offset`] or before.
+/// A disk that is full or read-only is waited out, and nothing is read meanwhile; any other failure of the tree ends the
+/// run. The source must begin at [`Tree::offset`] or before.
 pub async fn run<S: Source>(
     source: &mut S,
     tree: Tree,
     options: &Options,
     shutdown: &Arc<AtomicBool>,
-    mut progress: impl FnMut(&Progress),
+    progress: impl FnMut(&Progress),
 ) -> Result<Summary, Error> {
     let mut processor = Processor::new(tree, options.decode.clone());
-    let mut last_offset = source.last_offset();
+    let mut watcher = Watcher {
+        at: state(&processor),
+        link: source.watch(),
+        progress,
+    };
     let stopped = loop {
-        let at = state(&processor, last_offset);
-        progress(&at);
-        let batch = match next(source, options, shutdown, || progress(&at)).await? {
+        watcher.tell();
+        let batch = match next(source, options, shutdown, || watcher.tell()).await? {
             Next::Batch(batch) => batch,
             Next::End => break false,
             Next::Stopped => break true,
         };
         let written;
-        (processor, written) = write(processor, batch, options, shutdown, || progress(&at)).await?;
+        (processor, written) = write(processor, batch, options, shutdown, &mut watcher).await?;
         if !written {
             break true;
         }
+        watcher.at = Progress {
+            attempts: watcher.at.attempts,
+            ..state(&processor)
+        };
         source.durable(processor.next_offset());
-        last_offset = source.last_offset();
     };
-    let at = state(&processor, last_offset);
-    progress(&at);
+    watcher.tell();
     Ok(Summary {
-        progress: at,
+        progress: watcher.at,
         stopped,
         tree: processor.into_tree(),
     })
 }
 
-fn state(processor: &Processor, last_offset: Option<u64>) -> Progress {
+/// Tells how far the queue is, with the source as it is at that moment.
+struct Watcher<F> {
+    at: Progress,
+    link: watch::Receiver<Link>,
+    progress: F,
+}
+
+impl<F: FnMut(&Progress)> Watcher<F> {
+    fn tell(&mut self) {
+        self.at.link.clone_from(&self.link.borrow());
+        (self.progress)(&self.at);
+    }
+}
+
+fn state(processor: &Processor) -> Progress {
     Progress {
         counters: processor.counters(),
         next_offset: processor.next_offset(),
-        last_offset,
+        link: Link::default(),
+        attempts: 0,
+        blocked: None,
     }
 }
 
@@ -166,17 +196,19 @@ async fn next<S: Source>(
     }
 }
 
-/// Makes a batch durable off the runtime's threads, waiting out a full disk; `false` if a shutdown came while it was full.
+/// Makes a batch durable off the runtime's threads, waiting out a disk that takes nothing; `false` if a shutdown came
+/// while it was waited for.
 async fn write(
     mut processor: Processor,
     batch: Batch,
     options: &Options,
     shutdown: &AtomicBool,
-    mut idle: impl FnMut(),
+    watcher: &mut Watcher<impl FnMut(&Progress)>,
 ) -> Result<(Processor, bool), Error> {
     let batch = Arc::new(batch);
-    let mut pause = options.full_disk_pause;
+    let mut pause = options.closed_disk_pause;
     loop {
+        watcher.at.attempts += 1;
         let (mut owned, shared) = (processor, Arc::clone(&batch));
         let work = tokio::task::spawn_blocking(move || {
             let written = owned.process(&shared);
@@ -190,19 +222,25 @@ async fn write(
         };
         match written {
             Ok(()) => return Ok((processor, true)),
-            Err(error) if error.is_disk_full() => {
-                tracing::warn!(%error, retry_ms = pause.as_millis() as u64, "disk full");
+            Err(error) if error.is_disk_closed() => {
+                tracing::warn!(%error, retry_ms = pause.as_millis() as u64, "disk takes nothing");
+                watcher.at.blocked = Some(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }
         let until = Instant::now() + pause;
+        let mut heard = Instant::now();
         while Instant::now() < until {
             if shutdown.load(Ordering::Relaxed) {
                 return Ok((processor, false));
             }
+            if heard.elapsed() >= IDLE {
+                watcher.tell();
+                heard = Instant::now();
+            }
             sleep(TICK.min(until - Instant::now())).await;
         }
-        idle();
-        pause = (pause * 2).min(Duration::from_secs(60));
+        watcher.tell();
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -203,7 +203,7 @@ async fn a_disk_that_is_really_full_is_waited_out_until_somebody_frees_space() {
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
 
     let options = Options {
-        full_disk_pause: Duration::from_millis(20),
+        closed_disk_pause: Duration::from_millis(20),
         ..Options::default()
     };
     let mut source = MemorySource::new(events.iter().map(Event::raw), 0);

@@ -20,6 +20,7 @@ use store::fault::{Fault, Faulty, MemDisk};
 use store::{Disk, Paths, Tree};
 use stream::memory::MemorySource;
 use stream::{Batch, Limits, Link, Source};
+use tokio::sync::watch;
 
 const ROOT: &str = "/azaion";
 const NAMES: [&str; 6] = ["cell-a", "cell-b", "cell-c", "cell-d", "cell-e", "cell-f"];
@@ -44,7 +45,7 @@ fn two_at_once() -> Options {
     };
     Options {
         batch,
-        full_disk_pause: Duration::from_millis(1),
+        closed_disk_pause: Duration::from_millis(1),
         ..Options::default()
     }
 }
@@ -98,23 +99,22 @@ async fn a_shutdown_ends_the_run_between_batches_and_the_next_run_goes_on_there(
     assert_eq!((summary.stopped, summary.tree.offset()), (false, 6));
 }
 
-/// A source that is followed and never gets a message.
-struct Silent;
+/// A source that is followed, lives, and never gets a message.
+struct Silent(watch::Sender<Link>);
+
+impl Silent {
+    fn new() -> Self {
+        Self(watch::Sender::default())
+    }
+}
 
 impl Source for Silent {
     async fn next(&mut self, _: Limits) -> Result<Option<Batch>, stream::Error> {
         std::future::pending().await
     }
     fn durable(&mut self, _: u64) {}
-    fn last_offset(&self) -> Option<u64> {
-        None
-    }
-    fn link(&self) -> Link {
-        Link {
-            subscribed: true,
-            signs: 0,
-            trouble: None,
-        }
+    fn watch(&self) -> watch::Receiver<Link> {
+        self.0.subscribe()
     }
 }
 
@@ -128,7 +128,7 @@ async fn an_idle_queue_shows_that_it_lives_and_stops_when_asked() {
         shutdown.store(calls.get() == 2, Ordering::Relaxed);
     };
     let begun = Instant::now();
-    let summary = run(&mut Silent, open(), &Options::default(), &shutdown, heard)
+    let summary = run(&mut Silent::new(), open(), &Options::default(), &shutdown, heard)
         .await
         .unwrap();
     assert!(summary.stopped);

@@ -29,7 +29,7 @@ pub const ASIDE: &str = ".azaion-tmp-";
 
 /// Replaces (or creates) `path` with `bytes`; see the module's contract.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace_on(&Real, path, bytes)
+    replace_on(&Real::new(), path, bytes)
 }
 
 /// [`replace`] for content that is produced as it is written. If `write` fails, the target is untouched.
@@ -41,7 +41,12 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io:
         out.flush()?;
         out.get_ref().sync_data()
     });
-    put(&Real, written.map_err(Error::io("write", &aside)), &aside, path)
+    put(
+        &Real::new(),
+        written.map_err(Error::io("write", &aside)),
+        &aside,
+        path,
+    )
 }
 
 /// Makes the symbolic link `path` point at `target` (relative to the link's folder), in one step: a reader finds the old
@@ -49,7 +54,7 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io:
 pub fn repoint(path: &Path, target: &Path) -> Result<()> {
     let aside = aside(path);
     let linked = std::os::unix::fs::symlink(target, &aside).map_err(Error::io("link", &aside));
-    put(&Real, linked, &aside, path)
+    put(&Real::new(), linked, &aside, path)
 }
 
 pub(crate) fn replace_on(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
@@ -77,7 +82,7 @@ fn put(disk: &dyn Disk, written: Result<()>, aside: &Path, path: &Path) -> Resul
 /// Removes the aside files that writers which no longer run left in `dir`, and returns how many there were. Another live
 /// process may be replacing a file in the same folder: its aside file stays.
 pub fn remove_leftovers(dir: &Path) -> Result<usize> {
-    remove_leftovers_on(&Real, dir)
+    remove_leftovers_on(&Real::new(), dir)
 }
 
 pub(crate) fn remove_leftovers_on(disk: &dyn Disk, dir: &Path) -> Result<usize> {
@@ -128,7 +133,7 @@ mod tests {
         replace(&path, b"old").unwrap();
         replace(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(Real.list(dir.path()).unwrap(), ["classes.json"]);
+        assert_eq!(Real::new().list(dir.path()).unwrap(), ["classes.json"]);
     }
 
     #[test]
@@ -140,9 +145,9 @@ mod tests {
             out.write_all(b"half of the new")?;
             Err(io::Error::from(io::ErrorKind::StorageFull))
         });
-        assert!(failed.unwrap_err().is_disk_full());
+        assert!(failed.unwrap_err().is_disk_closed());
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(Real.list(dir.path()).unwrap(), ["best.pt"]);
+        assert_eq!(Real::new().list(dir.path()).unwrap(), ["best.pt"]);
     }
 
     #[test]
@@ -179,7 +184,7 @@ mod tests {
             std::fs::write(dir.path().join(name), b"x").unwrap();
         }
         assert_eq!(remove_leftovers(dir.path()).unwrap(), 1);
-        let mut left = Real.list(dir.path()).unwrap();
+        let mut left = Real::new().list(dir.path()).unwrap();
         left.sort();
         assert_eq!(left, [".azaion-tmp-1-0", ".azaion-tmp-notes", "1.jpg"]);
     }

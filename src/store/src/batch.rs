@@ -6,12 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::{Entry as Slot, OccupiedEntry, VacantEntry};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use annotation::{Name, Status};
+use annotation::{Name, Role, Status};
 use bytes::Bytes;
 
-use crate::commit;
+use crate::commit::{self, Logs};
+use crate::digest::Digest;
 use crate::error::Result;
+use crate::ledger::{self, Event};
 use crate::paths::Home;
 use crate::quarantine::Refusal;
 use crate::tree::Tree;
@@ -37,9 +40,12 @@ pub struct Batch<'t> {
     pub(crate) changes: BTreeMap<Name, Change>,
     pub(crate) mentions: Vec<Mention>,
     pub(crate) refusals: Vec<Refusal>,
+    pub(crate) entries: Vec<ledger::Entry>,
+    /// Now, in seconds since 1970.
+    time: u64,
 }
 
-/// A name as the message at some offset finds it.
+/// A name as a message finds it.
 #[derive(Debug)]
 pub enum Entry<'b> {
     /// It lives nowhere.
@@ -56,16 +62,20 @@ pub struct Unknown<'b> {
     slot: VacantEntry<'b, Name, Change>,
     mentions: &'b mut Vec<Mention>,
     offset: u64,
+    line: Line<'b>,
 }
 
 impl Unknown<'_> {
     /// Creates the annotation. Its image is saved as it is.
     pub fn create(self, home: Home, image: Bytes, label: String) {
+        self.line
+            .write(Event::Created, self.slot.key(), Some(home), Some(&label));
         self.slot.insert(Change::Create { home, image, label });
     }
 
-    /// Records that the message at this offset mentioned the name in vain, for every replay to come.
+    /// Records that the message mentioned the name in vain, for every replay to come.
     pub fn miss(self, status: Status) {
+        self.line.write(Event::Missed, self.slot.key(), None, None);
         self.mentions.push(Mention {
             offset: self.offset,
             status,
@@ -78,6 +88,7 @@ impl Unknown<'_> {
 #[derive(Debug)]
 pub struct Known<'b> {
     slot: OccupiedEntry<'b, Name, Change>,
+    line: Line<'b>,
 }
 
 impl Known<'_> {
@@ -91,39 +102,108 @@ impl Known<'_> {
     }
 
     /// Replaces the label, where the annotation lives.
-    pub fn rewrite_label(&mut self, text: String) {
+    pub fn edit(self, text: String) {
+        let home = self.home();
+        self.edit_into(home, text);
+    }
+
+    /// Replaces the label and moves image and label to the validated ones.
+    pub fn edit_and_validate(self, text: String) {
+        self.edit_into(Home::Data, text);
+    }
+
+    fn edit_into(mut self, home: Home, text: String) {
+        self.line
+            .write(Event::Edited, self.slot.key(), Some(home), Some(&text));
         match self.slot.get_mut() {
             Change::Create { label, .. } => *label = text,
             Change::Update { label, .. } => *label = Some(text),
         }
+        put(self.slot.get_mut(), home);
     }
 
-    /// Moves image and label.
-    pub fn move_to(&mut self, to: Home) {
-        match self.slot.get_mut() {
-            Change::Create { home, .. } => *home = to,
-            Change::Update { now, .. } => *now = to,
+    /// Moves image and label to the validated ones.
+    pub fn validate(mut self) {
+        self.line
+            .write(Event::Validated, self.slot.key(), Some(Home::Data), None);
+        put(self.slot.get_mut(), Home::Data);
+    }
+
+    /// Moves image and label to the deleted ones.
+    pub fn delete(mut self) {
+        self.line
+            .write(Event::Deleted, self.slot.key(), Some(Home::Deleted), None);
+        put(self.slot.get_mut(), Home::Deleted);
+    }
+
+    /// Leaves it as it is.
+    pub fn ignore(self) {
+        let home = self.home();
+        self.line.write(Event::Ignored, self.slot.key(), Some(home), None);
+    }
+}
+
+fn put(change: &mut Change, to: Home) {
+    match change {
+        Change::Create { home, .. } => *home = to,
+        Change::Update { now, .. } => *now = to,
+    }
+}
+
+/// Where the ledger's line about a name goes; nowhere, where it has one already.
+#[derive(Debug)]
+struct Line<'b> {
+    entries: Option<&'b mut Vec<ledger::Entry>>,
+    offset: u64,
+    time: u64,
+    role: Option<Role>,
+}
+
+impl Line<'_> {
+    /// The image's digest is added when the image is written.
+    fn write(self, event: Event, name: &Name, home: Option<Home>, label: Option<&str>) {
+        if let Some(entries) = self.entries {
+            entries.push(ledger::Entry {
+                offset: Some(self.offset),
+                time: self.time,
+                event,
+                role: self.role,
+                home,
+                name: name.clone(),
+                image: None,
+                label: label.map(|text| Digest::of(text.as_bytes())),
+            });
         }
     }
 }
 
 impl<'t> Batch<'t> {
     pub(crate) fn new(tree: &'t mut Tree) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             tree,
             changes: BTreeMap::new(),
             mentions: Vec::new(),
             refusals: Vec::new(),
+            entries: Vec::new(),
+            time: now.unwrap_or_default().as_secs(),
         }
     }
 
-    /// What the message at `offset` finds under `name`.
-    pub fn entry(&mut self, offset: u64, name: &Name) -> Result<Entry<'_>> {
+    /// What the message at `offset`, by someone of this role, finds under `name`.
+    pub fn entry(&mut self, offset: u64, role: Option<Role>, name: &Name) -> Result<Entry<'_>> {
+        let line = Line {
+            entries: (!self.tree.ledger.covers(offset)).then_some(&mut self.entries),
+            offset,
+            time: self.time,
+            role,
+        };
         if self.tree.unmatched.contains(offset, name) {
+            line.write(Event::Missed, name, None, None);
             return Ok(Entry::Missed);
         }
         let vacant = match self.changes.entry(name.clone()) {
-            Slot::Occupied(slot) => return Ok(Entry::Known(Known { slot })),
+            Slot::Occupied(slot) => return Ok(Entry::Known(Known { slot, line })),
             Slot::Vacant(slot) => slot,
         };
         Ok(match self.tree.locate(name)? {
@@ -135,12 +215,14 @@ impl<'t> Batch<'t> {
                 };
                 Entry::Known(Known {
                     slot: vacant.insert_entry(change),
+                    line,
                 })
             }
             None => Entry::Unknown(Unknown {
                 slot: vacant,
                 mentions: &mut self.mentions,
                 offset,
+                line,
             }),
         })
     }
@@ -166,8 +248,11 @@ impl<'t> Batch<'t> {
             changes,
             mentions,
             refusals,
+            entries,
+            ..
         } = self;
         let next_offset = next_offset.max(tree.offset);
-        commit::commit(tree, changes, &mentions, refusals, next_offset)
+        let plan = commit::Plan::new(tree, changes, refusals)?;
+        commit::commit(tree, &plan, Logs { mentions, entries }, next_offset)
     }
 }

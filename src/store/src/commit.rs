@@ -2,7 +2,7 @@
 //!
 //! | step | done | why it comes here |
 //! |---|---|---|
-//! | 1 | misses appended, new files written aside; all synced, several at once | a replay must know the misses before it meets the tree; bytes are durable before they get a name |
+//! | 1 | misses and the ledger's lines appended, new files written aside; all synced, many at once | a replay must know the misses before it meets the tree, and what was recorded; bytes are durable before they get a name |
 //! | 2 | quarantine and images renamed, their folders synced | the image goes ahead: whoever has a label has an image |
 //! | 3 | new and rewritten labels renamed over where the annotation lives now, folders synced | the label's bytes are right before it moves |
 //! | 4 | labels moved, folders synced | the label is the commit point: an annotation lives where its label is |
@@ -16,36 +16,38 @@
 //!   so a create removes what it left elsewhere: the same bytes under the same name;
 //! - a rewrite of a label that moves in the same batch is synced before the move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use annotation::Name;
 use bytes::Bytes;
 
 use crate::batch::Change;
+use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::ledger::{self, Event};
 use crate::offset;
 use crate::paths::{Home, Paths};
 use crate::quarantine::Refusal;
 use crate::tree::Tree;
 use crate::unmatched::Mention;
 
-pub(crate) fn commit(
-    tree: &mut Tree,
-    changes: BTreeMap<Name, Change>,
-    mentions: &[Mention],
-    refusals: Vec<Refusal>,
-    next_offset: u64,
-) -> Result<()> {
+/// What a batch adds to the logs, ahead of the tree.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    pub(crate) mentions: Vec<Mention>,
+    pub(crate) entries: Vec<ledger::Entry>,
+}
+
+pub(crate) fn commit(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
     tree.settle()?;
-    let plan = Plan::new(&*tree.disk, &tree.paths, changes, refusals)?;
     // Until the last step is done, part of this may be visible and not durable.
     tree.unsettled = true;
-    let done = execute(tree, &plan, mentions, next_offset);
+    let done = execute(tree, plan, logs, next_offset);
     match done {
         Ok(()) => tree.unsettled = false,
         // Best effort, to give a full disk its space back; what stays is removed on the next open.
@@ -56,29 +58,54 @@ pub(crate) fn commit(
     done
 }
 
-fn execute(tree: &mut Tree, plan: &Plan, mentions: &[Mention], next_offset: u64) -> Result<()> {
-    let (disk, writers) = (&*tree.disk, tree.writers);
-    if !mentions.is_empty() {
-        tree.unmatched.append(disk, mentions)?;
-    }
-    let writes: Vec<&Write> = plan.writes().collect();
-    in_parallel(writers, &writes, |write| {
-        disk.write(&write.aside, &write.bytes)
-            .map_err(Error::io("write", &write.aside))
-    })?;
-
+fn execute(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
+    write_ahead(tree, plan, logs, next_offset)?;
     let step = Step {
-        disk,
+        disk: &*tree.disk,
         paths: &tree.paths,
-        writers,
+        writers: tree.writers,
     };
     step.quarantine_and_images(plan)?;
     step.label_bytes(plan)?;
     step.label_moves(plan)?;
 
     if next_offset != tree.offset {
-        offset::write_on(disk, &tree.paths.offset_file(), next_offset)?;
+        offset::write_on(&*tree.disk, &tree.paths.offset_file(), next_offset)?;
         tree.offset = next_offset;
+    }
+    Ok(())
+}
+
+/// Step 1: the bytes of all files aside, and the lines of both logs.
+fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
+    let Logs {
+        mentions,
+        mut entries,
+    } = logs;
+    let disk = &*tree.disk;
+    if !mentions.is_empty() {
+        tree.unmatched.append(disk, &mentions)?;
+    }
+    let writes: Vec<&Write> = plan.writes().collect();
+    let together = disk.sync_all_from().is_some_and(|least| writes.len() >= least);
+    in_parallel(tree.writers, &writes, |write| {
+        let written = if together {
+            disk.write_unsynced(&write.aside, &write.bytes)
+        } else {
+            disk.write(&write.aside, &write.bytes)
+        };
+        written.map_err(Error::io("write", &write.aside))
+    })?;
+    plan.add_digests(tree.writers, &mut entries)?;
+    tree.ledger.append(&entries, next_offset, |path, at, bytes| {
+        if together {
+            disk.append_unsynced(path, at, bytes)
+        } else {
+            disk.append(path, at, bytes)
+        }
+    })?;
+    if together {
+        disk.sync_all().map_err(Error::io("sync", tree.paths.root()))?;
     }
     Ok(())
 }
@@ -108,7 +135,7 @@ struct Placed {
 
 /// What a batch comes to.
 #[derive(Debug, Default)]
-struct Plan {
+pub(crate) struct Plan {
     quarantine: Vec<Write>,
     images: Vec<Placed>,
     labels: Vec<Placed>,
@@ -116,12 +143,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(
-        disk: &dyn Disk,
-        paths: &Paths,
-        changes: BTreeMap<Name, Change>,
-        refusals: Vec<Refusal>,
-    ) -> Result<Self> {
+    pub(crate) fn new(tree: &Tree, changes: BTreeMap<Name, Change>, refusals: Vec<Refusal>) -> Result<Self> {
+        let (disk, paths) = (&*tree.disk, &tree.paths);
         let mut plan = Self::default();
         let (aside, mut count) = (paths.aside(), 0_usize);
         let mut write = |target: PathBuf, bytes: Bytes| {
@@ -173,6 +196,26 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Gives the lines about new annotations the digests of their images.
+    fn add_digests(&self, writers: usize, entries: &mut [ledger::Entry]) -> Result<()> {
+        let created = |entry: &&mut ledger::Entry| entry.event == Event::Created;
+        let mut lines: HashMap<Name, &mut ledger::Entry> = entries
+            .iter_mut()
+            .filter(created)
+            .map(|entry| (entry.name.clone(), entry))
+            .collect();
+        let jobs: Vec<_> = self
+            .images
+            .iter()
+            .filter_map(|image| Some((image, Mutex::new(lines.remove(&image.name)?))))
+            .collect();
+        in_parallel(writers, &jobs, |(image, entry)| {
+            let digest = Digest::of(&image.write.bytes);
+            entry.lock().unwrap_or_else(PoisonError::into_inner).image = Some(digest);
+            Ok(())
+        })
     }
 
     fn writes(&self) -> impl Iterator<Item = &Write> {
@@ -311,7 +354,7 @@ fn in_parallel<T: Sync>(threads: usize, items: &[T], job: impl Fn(&T) -> Result<
                 next.store(items.len(), Ordering::Relaxed);
                 failed
                     .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .unwrap_or_else(PoisonError::into_inner)
                     .get_or_insert(error);
             }
         }
@@ -325,6 +368,6 @@ fn in_parallel<T: Sync>(threads: usize, items: &[T], job: impl Fn(&T) -> Result<
     });
     failed
         .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .unwrap_or_else(PoisonError::into_inner)
         .map_or(Ok(()), Err)
 }

@@ -6,7 +6,11 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+
+use nix::sys::statfs;
 
 /// The file operations of the tree.
 pub trait Disk: std::fmt::Debug + Send + Sync {
@@ -15,6 +19,9 @@ pub trait Disk: std::fmt::Debug + Send + Sync {
 
     /// The whole file, or `None` where there is none.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// A file's length and its last bytes, at most `most` of them, or `None` where there is none.
+    fn read_end(&self, path: &Path, most: usize) -> io::Result<Option<(u64, Vec<u8>)>>;
 
     /// The names in a folder, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
@@ -29,6 +36,18 @@ pub trait Disk: std::fmt::Debug + Send + Sync {
     /// Cuts an existing file to `at` bytes, adds `bytes` there and syncs them. On an error everything from `at` on is undefined.
     fn append(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// From how many files on [`Disk::sync_all`] is the way to make them durable; none where it keeps no promise.
+    fn sync_all_from(&self) -> Option<usize>;
+
+    /// [`Disk::write`] whose bytes are durable only after [`Disk::sync_all`].
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// [`Disk::append`] whose bytes are durable only after [`Disk::sync_all`].
+    fn append_unsynced(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes everything that was written before durable, on the whole file system at once.
+    fn sync_all(&self) -> io::Result<()>;
+
     /// Renames, replacing what is there, in one step: a reader sees the old or the new, never neither. Durable once both
     /// folders are synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -41,8 +60,58 @@ pub trait Disk: std::fmt::Debug + Send + Sync {
 }
 
 /// The operating system's file systems.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Real;
+#[derive(Debug, Default, Clone)]
+pub struct Real {
+    /// A folder of the one file system that [`Disk::sync_all`] makes durable; none where it could not.
+    ///
+    /// It stays open: the kernel tells each open file once of a write that failed later, so a folder that is opened only
+    /// for syncing would never hear of those before.
+    whole: Option<Arc<File>>,
+}
+
+impl Real {
+    /// File systems in general: everything is synced by itself.
+    pub const fn new() -> Self {
+        Self { whole: None }
+    }
+
+    /// The file system that `dir` is on. Hundreds of files are synced together there, for the price of one, if it is a file
+    /// system whose syncfs(2) writes everything and reports errors: on those that only pass requests on (network, FUSE,
+    /// overlays) it may do nothing.
+    pub fn of(dir: &Path) -> io::Result<Self> {
+        const WHOLE: [statfs::FsType; 5] = [
+            statfs::EXT4_SUPER_MAGIC,
+            statfs::XFS_SUPER_MAGIC,
+            statfs::BTRFS_SUPER_MAGIC,
+            statfs::F2FS_SUPER_MAGIC,
+            statfs::TMPFS_MAGIC,
+        ];
+        let dir = File::open(dir)?;
+        let whole = WHOLE.contains(&statfs::fstatfs(&dir)?.filesystem_type());
+        Ok(Self {
+            whole: whole.then(|| Arc::new(dir)),
+        })
+    }
+}
+
+/// Opens an existing file, cuts it to `at` bytes and adds `bytes` there.
+fn append(path: &Path, at: u64, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    if file.metadata()?.len() != at {
+        file.set_len(at)?;
+    }
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+fn none_if_absent<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 impl Disk for Real {
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -50,11 +119,18 @@ impl Disk for Real {
     }
 
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        none_if_absent(fs::read(path))
+    }
+
+    fn read_end(&self, path: &Path, most: usize) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let Some(file) = none_if_absent(File::open(path))? else {
+            return Ok(None);
+        };
+        let len = file.metadata()?.len();
+        let from = len.saturating_sub(most as u64);
+        let mut end = vec![0; (len - from) as usize];
+        file.read_exact_at(&mut end, from)?;
+        Ok(Some((len, end)))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -75,13 +151,27 @@ impl Disk for Real {
     }
 
     fn append(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
-        if file.metadata()?.len() != at {
-            file.set_len(at)?;
+        append(path, at, bytes)?.sync_all()
+    }
+
+    fn sync_all_from(&self) -> Option<usize> {
+        // A handful of files is synced faster alone, and does not have to wait for what others wrote there.
+        self.whole.as_ref().map(|_| 8)
+    }
+
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        File::create(path)?.write_all(bytes)
+    }
+
+    fn append_unsynced(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        append(path, at, bytes).map(drop)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        match &self.whole {
+            Some(dir) => Ok(nix::unistd::syncfs(&**dir)?),
+            None => Err(io::ErrorKind::Unsupported.into()),
         }
-        file.seek(SeekFrom::Start(at))?;
-        file.write_all(bytes)?;
-        file.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

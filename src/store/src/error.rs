@@ -71,11 +71,14 @@ impl Error {
         }
     }
 
-    /// Whether the disk, or a quota on it, is full: the one failure that goes away by itself once somebody frees space.
+    /// Whether the disk takes nothing at the moment, because it, or a quota on it, is full, or because it is read-only:
+    /// what goes away once somebody sees to it.
     #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    pub fn is_disk_closed(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+        ))
     }
 }
 

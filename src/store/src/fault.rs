@@ -113,6 +113,35 @@ impl Disk for Faulty {
         )
     }
 
+    fn read_end(&self, path: &Path, most: usize) -> io::Result<Option<(u64, Vec<u8>)>> {
+        self.reading()?;
+        self.inner.read_end(path, most)
+    }
+
+    fn sync_all_from(&self) -> Option<usize> {
+        self.inner.sync_all_from()
+    }
+
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let half = &bytes[..bytes.len() / 2];
+        self.changing(
+            || self.inner.write_unsynced(path, bytes),
+            || self.inner.write_unsynced(path, half),
+        )
+    }
+
+    fn append_unsynced(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let half = &bytes[..bytes.len() / 2];
+        self.changing(
+            || self.inner.append_unsynced(path, at, bytes),
+            || self.inner.append_unsynced(path, at, half),
+        )
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.changing(|| self.inner.sync_all(), nothing)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.changing(|| self.inner.rename(from, to), nothing)
     }
@@ -136,8 +165,12 @@ pub struct MemDisk(Arc<Mutex<State>>);
 
 #[derive(Debug, Clone, Default)]
 struct State {
-    /// The bytes of every file ever made; all writes are synced, as [`Disk`] promises.
+    /// Whether everything can be synced at once.
+    whole: bool,
+    /// The bytes of every file ever made.
     files: Vec<Vec<u8>>,
+    /// Of the files whose bytes are not synced: those that are.
+    unsynced: BTreeMap<usize, Vec<u8>>,
     now: Names,
     synced: Names,
     /// What happened to the names and is not synced, oldest first.
@@ -181,9 +214,21 @@ impl Event {
 }
 
 impl MemDisk {
-    /// An empty file system with one folder, which is synced.
+    /// An empty file system with one folder, which is synced; every file is synced by itself.
     pub fn with_root(root: &Path) -> Self {
-        let mut state = State::default();
+        Self::new(root, false)
+    }
+
+    /// The same, but two files and more are synced by syncing everything.
+    pub fn synced_as_a_whole(root: &Path) -> Self {
+        Self::new(root, true)
+    }
+
+    fn new(root: &Path, whole: bool) -> Self {
+        let mut state = State {
+            whole,
+            ..State::default()
+        };
         for names in [&mut state.now, &mut state.synced] {
             names.dirs.insert(root.to_owned());
         }
@@ -191,9 +236,22 @@ impl MemDisk {
     }
 
     /// The disk as the next boot finds it: what was synced, and of the rest what `keep` says, asked once for each change.
+    /// Bytes that were not synced are whole, half there, or those of before.
     #[must_use]
     pub fn power_cut(&self, mut keep: impl FnMut() -> bool) -> Self {
         let mut state = self.state().clone();
+        for (file, synced) in std::mem::take(&mut state.unsynced) {
+            let bytes = &mut state.files[file];
+            match (keep(), keep()) {
+                (true, true) => {}
+                (true, false) => {
+                    let same = bytes.iter().zip(&synced).take_while(|(now, was)| now == was);
+                    let kept = same.count();
+                    bytes.truncate(kept + (bytes.len() - kept) / 2);
+                }
+                (false, _) => *bytes = synced,
+            }
+        }
         for event in std::mem::take(&mut state.pending) {
             if keep() {
                 event.apply(&mut state.synced);
@@ -242,6 +300,30 @@ impl State {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Puts `bytes` at `at` of a file, whatever was there and behind it, and gives the file.
+    fn put(&mut self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        let file = self.find(path)?;
+        let was = self.files[file].clone();
+        self.unsynced.entry(file).or_insert(was);
+        self.files[file].resize(at as usize, 0);
+        self.files[file].extend_from_slice(bytes);
+        Ok(file)
+    }
+
+    /// [`State::put`] for a whole file, which may be new.
+    fn put_whole(&mut self, path: &Path, bytes: &[u8]) -> io::Result<usize> {
+        self.folder_of(path)?;
+        if self.find(path).is_err() {
+            let file = self.files.len();
+            self.files.push(Vec::new());
+            self.happen(Event::Link {
+                path: path.to_owned(),
+                file,
+            });
+        }
+        self.put(path, 0, bytes)
+    }
+
     fn folder_of(&self, path: &Path) -> io::Result<()> {
         let known = path.parent().is_some_and(|dir| self.now.dirs.contains(dir));
         if known {
@@ -287,28 +369,44 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn read_end(&self, path: &Path, most: usize) -> io::Result<Option<(u64, Vec<u8>)>> {
+        Ok(self.read(path)?.map(|bytes| {
+            let from = bytes.len().saturating_sub(most);
+            (bytes.len() as u64, bytes[from..].to_vec())
+        }))
+    }
+
+    fn sync_all_from(&self) -> Option<usize> {
+        self.state().whole.then_some(2)
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
-        state.folder_of(path)?;
-        match state.find(path) {
-            Ok(file) => state.files[file] = bytes.to_vec(),
-            Err(_) => {
-                let file = state.files.len();
-                state.files.push(bytes.to_vec());
-                state.happen(Event::Link {
-                    path: path.to_owned(),
-                    file,
-                });
-            }
-        }
+        let file = state.put_whole(path, bytes)?;
+        state.unsynced.remove(&file);
         Ok(())
     }
 
     fn append(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
-        let file = state.find(path)?;
-        state.files[file].resize(at as usize, 0);
-        state.files[file].extend_from_slice(bytes);
+        let file = state.put(path, at, bytes)?;
+        state.unsynced.remove(&file);
+        Ok(())
+    }
+
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.state().put_whole(path, bytes).map(drop)
+    }
+
+    fn append_unsynced(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.state().put(path, at, bytes).map(drop)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.unsynced.clear();
+        state.pending.clear();
+        state.synced = state.now.clone();
         Ok(())
     }
 

@@ -6,25 +6,31 @@
 //! [`atomic`] is the one way a file of ours is replaced, whoever owns it.
 //!
 //! The layouts are documented on the types that own them: the tree on [`Paths`], the refused messages on
-//! [`quarantine`], the remembered misses on [`unmatched`], the offset on [`offset`].
+//! [`quarantine`], the remembered misses on [`unmatched`], what happened to every annotation on [`ledger`], the offset on
+//! [`offset`].
 
 pub mod atomic;
 mod batch;
 mod commit;
+mod digest;
 mod disk;
 mod error;
 #[cfg(any(test, feature = "fault"))]
 pub mod fault;
+pub mod ledger;
 mod lock;
 pub mod offset;
 mod paths;
 pub mod quarantine;
 mod tree;
 pub mod unmatched;
+mod verify;
 
 pub use batch::{Batch, Entry, Known, Unknown};
+pub use digest::Digest;
 #[cfg(any(test, feature = "fault"))]
 pub use disk::{Disk, Real};
 pub use error::{Error, Result};
 pub use paths::{Home, Paths};
 pub use tree::{Counts, Tree};
+pub use verify::{Depth, Problem, Rebuilt, Verification, rebuild_ledger, verify};

@@ -28,7 +28,7 @@ struct File {
 
 /// Reads the offset of the next message; 0 where there is no such file.
 pub fn read(path: &Path) -> Result<u64> {
-    read_on(&Real, path)
+    read_on(&Real::new(), path)
 }
 
 pub(crate) fn read_on(disk: &dyn Disk, path: &Path) -> Result<u64> {
@@ -79,7 +79,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("offset.yaml");
         for offset in [0, 1, u64::MAX] {
-            write_on(&Real, &path, offset).unwrap();
+            write_on(&Real::new(), &path, offset).unwrap();
             assert_eq!(read(&path).unwrap(), offset);
         }
     }

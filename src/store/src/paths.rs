@@ -1,5 +1,6 @@
 //! Where everything lies.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use annotation::Name;
@@ -20,6 +21,23 @@ pub enum Home {
 impl Home {
     /// All homes, the most final one first: the order in which an annotation is looked for.
     pub const ALL: [Self; 4] = [Self::Deleted, Self::Corrupted, Self::Data, Self::Seed];
+
+    /// Its word in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seed => "seed",
+            Self::Data => "data",
+            Self::Corrupted => "corrupted",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// The layout of the tree under its root:
@@ -31,6 +49,7 @@ impl Home {
 /// data-corrupted/  images/ labels/   refused by dataset forming
 /// datasets/  models/                 made by training
 /// quarantine/      {offset}.msg .json   messages that could not be used, whole
+/// ledger.log       what happened to every annotation
 /// unmatched.log    mentions of names that were unknown at that time
 /// offset.yaml      the next message to read
 /// azaion.lock      the writer's process id, locked while it runs
@@ -138,6 +157,12 @@ impl Paths {
     #[must_use]
     pub fn offset_file(&self) -> PathBuf {
         self.root.join("offset.yaml")
+    }
+
+    /// `ledger.log`.
+    #[must_use]
+    pub fn ledger_file(&self) -> PathBuf {
+        self.root.join("ledger.log")
     }
 
     /// `unmatched.log`.

@@ -13,8 +13,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::digest::Digest;
 use crate::disk::{Disk, Real};
 use crate::error::{Error, Result};
 
@@ -58,11 +58,11 @@ impl Refused {
             reason: reason.to_owned(),
             next: DAMAGED,
         };
-        let bytes = Real
+        let bytes = Real::new()
             .read(&self.message)
             .map_err(Error::io("read", &self.message))?
             .ok_or_else(|| unusable("it is missing"))?;
-        if hex(&bytes) != self.record.sha256 {
+        if Digest::of(&bytes).to_string() != self.record.sha256 {
             return Err(unusable("its SHA-256 is not the recorded one"));
         }
         Ok(bytes)
@@ -71,14 +71,14 @@ impl Refused {
 
 /// All refused messages in `dir` ([`crate::Paths::quarantine`]), by offset; none where there is no such folder.
 pub fn list(dir: &Path) -> Result<Vec<Refused>> {
-    if !Real.exists(dir).map_err(Error::io("look for", dir))? {
+    if !Real::new().exists(dir).map_err(Error::io("look for", dir))? {
         return Ok(Vec::new());
     }
     let mut refused = Vec::new();
-    for name in Real.list(dir).map_err(Error::io("list", dir))? {
+    for name in Real::new().list(dir).map_err(Error::io("list", dir))? {
         let path = dir.join(name);
         if path.extension().is_some_and(|extension| extension == "json")
-            && let Some(record) = read_record(&Real, &path)?
+            && let Some(record) = read_record(&Real::new(), &path)?
         {
             let since = path.metadata().and_then(|meta| meta.modified()).ok();
             refused.push(Refused {
@@ -123,7 +123,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// The files to write, the one that makes the entry exist last; none if the message is there already.
     pub(crate) fn files(self, disk: &dyn Disk, dir: &Path) -> Result<Vec<(PathBuf, Bytes)>> {
-        let sha256 = hex(&self.message);
+        let sha256 = Digest::of(&self.message).to_string();
         let mut stem = format!("{:020}", self.offset);
         let taken = match read_record(disk, &dir.join(format!("{stem}.json"))) {
             Ok(record) => record.is_some_and(|record| record.sha256 != sha256),
@@ -153,11 +153,4 @@ impl Refusal {
         text.push(b'\n');
         Ok(vec![(message, self.message), (json, text.into())])
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -12,8 +12,7 @@ use crate::disk::{Disk, Real};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::paths::{Home, Paths};
-use crate::unmatched::Log;
-use crate::{atomic, offset};
+use crate::{atomic, ledger, offset, unmatched};
 
 /// How many threads write and sync at once: the time goes into waiting for the disk, which takes many requests together.
 const WRITERS: usize = 8;
@@ -27,7 +26,8 @@ pub struct Tree {
     pub(crate) paths: Paths,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) offset: u64,
-    pub(crate) unmatched: Log,
+    pub(crate) unmatched: unmatched::Log,
+    pub(crate) ledger: ledger::Log,
     /// A commit failed half-way: what it renamed must be synced before anything relies on it.
     pub(crate) unsettled: bool,
     pub(crate) writers: usize,
@@ -42,7 +42,7 @@ impl Tree {
 
     /// Opens the tree with the given layout, whose root must exist.
     pub fn open_at(paths: Paths) -> Result<Self> {
-        if !Real
+        if !Real::new()
             .exists(paths.root())
             .map_err(Error::io("look for", paths.root()))?
         {
@@ -51,9 +51,10 @@ impl Tree {
             });
         }
         let lock = Lock::take(&paths)?;
-        make_folders(&Real, &paths)?;
+        make_folders(&Real::new(), &paths)?;
         check_one_file_system(&paths)?;
-        Self::prepare(paths, Arc::new(Real), Some(lock), WRITERS)
+        let disk = Real::of(paths.root()).map_err(Error::io("open", paths.root()))?;
+        Self::prepare(paths, Arc::new(disk), Some(lock), WRITERS)
     }
 
     /// Opens the tree on a disk that misbehaves: without a lock, and with one thread, so that the order of operations is fixed.
@@ -69,12 +70,14 @@ impl Tree {
             tracing::info!(files = left, "removed what an unfinished write left");
         }
         let offset = offset::read_on(&*disk, &paths.offset_file())?;
-        let unmatched = Log::open(&*disk, paths.unmatched_file(), offset)?;
+        let unmatched = unmatched::Log::open(&*disk, paths.unmatched_file(), offset)?;
+        let ledger = ledger::Log::open(&*disk, paths.ledger_file(), offset)?;
         let mut tree = Self {
             paths,
             disk,
             offset,
             unmatched,
+            ledger,
             unsettled: true,
             writers,
             _lock: lock,
@@ -166,10 +169,10 @@ impl Counts {
 }
 
 fn count(dir: &Path, suffix: &str) -> Result<usize> {
-    if !Real.exists(dir).map_err(Error::io("look for", dir))? {
+    if !Real::new().exists(dir).map_err(Error::io("look for", dir))? {
         return Ok(0);
     }
-    let names = Real.list(dir).map_err(Error::io("list", dir))?;
+    let names = Real::new().list(dir).map_err(Error::io("list", dir))?;
     Ok(names
         .iter()
         .filter(|name| name.as_encoded_bytes().ends_with(suffix.as_bytes()))

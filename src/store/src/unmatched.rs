@@ -40,7 +40,7 @@ pub struct Mention {
 
 /// All recorded mentions, for people; none where there is no file.
 pub fn read(path: &Path) -> Result<Vec<Mention>> {
-    match Real.read(path).map_err(Error::io("read", path))? {
+    match Real::new().read(path).map_err(Error::io("read", path))? {
         Some(bytes) => Ok(parse(path, &bytes)?.mentions),
         None => Ok(Vec::new()),
     }
@@ -217,21 +217,21 @@ mod tests {
     fn three() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("unmatched.log");
-        let mut log = Log::open(&Real, path.clone(), 0).unwrap();
+        let mut log = Log::open(&Real::new(), path.clone(), 0).unwrap();
         // A message may name a name twice; once is enough.
         log.append(
-            &Real,
+            &Real::new(),
             &[mention(3, "cell-a"), mention(3, "cell-a"), mention(5, "cell-b")],
         )
         .unwrap();
-        log.append(&Real, &[mention(7, "cell-c")]).unwrap();
+        log.append(&Real::new(), &[mention(7, "cell-c")]).unwrap();
         (dir, path)
     }
 
     #[test]
     fn what_is_appended_is_found_again_after_reopening() {
         let (_dir, path) = three();
-        let log = Log::open(&Real, path.clone(), 8).unwrap();
+        let log = Log::open(&Real::new(), path.clone(), 8).unwrap();
         let name = |text| Name::new(text).unwrap();
         assert!(
             log.contains(3, &name("cell-a"))
@@ -265,14 +265,14 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for torn_at in HEADER.len()..whole.len() {
             std::fs::write(&path, &whole[..torn_at]).unwrap();
-            let mut log = Log::open(&Real, path.clone(), 3).unwrap();
+            let mut log = Log::open(&Real::new(), path.clone(), 3).unwrap();
             let all = [mention(3, "cell-a"), mention(5, "cell-b"), mention(7, "cell-c")];
             let missing: Vec<_> = all
                 .into_iter()
                 .filter(|m| !log.contains(m.offset, &m.name))
                 .collect();
             assert!(!missing.is_empty());
-            log.append(&Real, &missing).unwrap();
+            log.append(&Real::new(), &missing).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), whole, "torn at {torn_at}");
         }
     }
@@ -283,13 +283,13 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[HEADER.len() + 2] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        let error = Log::open(&Real, path.clone(), 8).unwrap_err().to_string();
+        let error = Log::open(&Real::new(), path.clone(), 8).unwrap_err().to_string();
         assert!(
             error.contains("line 2 is damaged") && error.contains("restore it"),
             "{error}"
         );
         // Had the batches not been finished, it would be the unfinished end of one append.
-        assert!(Log::open(&Real, path, 3).is_ok());
+        assert!(Log::open(&Real::new(), path, 3).is_ok());
     }
 
     #[test]
@@ -298,7 +298,10 @@ mod tests {
         for text in ["", "azaion-unmatched 2\n", "azaion-unm"] {
             std::fs::write(&path, text).unwrap();
             assert!(
-                matches!(Log::open(&Real, path.clone(), 0), Err(Error::Format { .. })),
+                matches!(
+                    Log::open(&Real::new(), path.clone(), 0),
+                    Err(Error::Format { .. })
+                ),
                 "{text:?}"
             );
         }

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use annotation::{Name, Status};
+use annotation::{Name, Role, Status};
 use bytes::Bytes;
 use store::{Batch, Counts, Entry, Error, Home, Known, Paths, Tree, Unknown, quarantine, unmatched};
 
@@ -19,14 +19,14 @@ fn name(text: &str) -> Name {
 }
 
 fn unknown<'b>(batch: &'b mut Batch, offset: u64, text: &str) -> Unknown<'b> {
-    match batch.entry(offset, &name(text)).unwrap() {
+    match batch.entry(offset, Some(Role::Operator), &name(text)).unwrap() {
         Entry::Unknown(entry) => entry,
         entry => panic!("{text} is {entry:?}"),
     }
 }
 
 fn known<'b>(batch: &'b mut Batch, offset: u64, text: &str) -> Known<'b> {
-    match batch.entry(offset, &name(text)).unwrap() {
+    match batch.entry(offset, Some(Role::Operator), &name(text)).unwrap() {
         Entry::Known(entry) => entry,
         entry => panic!("{text} is {entry:?}"),
     }
@@ -120,8 +120,8 @@ fn a_batch_sees_its_own_earlier_actions_and_writes_only_the_last_state() {
     let mut tree = Tree::open(root.path()).unwrap();
     let mut batch = tree.batch();
     create(&mut batch, 0, "cell-1", Home::Seed);
-    known(&mut batch, 1, "cell-1").rewrite_label(String::new());
-    known(&mut batch, 2, "cell-1").move_to(Home::Data);
+    known(&mut batch, 1, "cell-1").edit(String::new());
+    known(&mut batch, 2, "cell-1").validate();
     assert_eq!(known(&mut batch, 3, "cell-1").home(), Home::Data);
     batch.commit(4).unwrap();
 
@@ -137,8 +137,8 @@ fn a_rewrite_and_a_move_take_label_and_image_along() {
     create(&mut batch, 0, "cell-1", Home::Seed);
     batch.commit(1).unwrap();
     let mut batch = tree.batch();
-    known(&mut batch, 1, "cell-1").rewrite_label("1 0.5 0.5 0.2 0.2\n".to_owned());
-    known(&mut batch, 2, "cell-1").move_to(Home::Deleted);
+    known(&mut batch, 1, "cell-1").edit("1 0.5 0.5 0.2 0.2\n".to_owned());
+    known(&mut batch, 2, "cell-1").delete();
     batch.commit(3).unwrap();
 
     assert_eq!(
@@ -171,7 +171,7 @@ fn an_image_that_is_ahead_of_its_label_is_found_in_any_home() {
         .unwrap();
 
         let mut batch = tree.batch();
-        known(&mut batch, 1, "cell-1").move_to(Home::Data);
+        known(&mut batch, 1, "cell-1").validate();
         batch.commit(2).unwrap();
         assert_eq!(
             files(tree.paths(), Home::Data, "cell-1"),
@@ -206,7 +206,7 @@ fn a_label_without_an_image_moves_alone() {
     let mut tree = Tree::open(root.path()).unwrap();
     std::fs::write(tree.paths().label(Home::Seed, &name("cell-1")), "").unwrap();
     let mut batch = tree.batch();
-    known(&mut batch, 0, "cell-1").move_to(Home::Data);
+    known(&mut batch, 0, "cell-1").validate();
     batch.commit(1).unwrap();
     assert_eq!(
         files(tree.paths(), Home::Data, "cell-1"),
@@ -226,9 +226,12 @@ fn a_missed_name_stays_missed_for_that_message_alone() {
 
     let mut tree = Tree::open(root.path()).unwrap();
     let mut batch = tree.batch();
-    assert!(matches!(batch.entry(5, &name("cell-1")).unwrap(), Entry::Missed));
     assert!(matches!(
-        batch.entry(7, &name("cell-1")).unwrap(),
+        batch.entry(5, None, &name("cell-1")).unwrap(),
+        Entry::Missed
+    ));
+    assert!(matches!(
+        batch.entry(7, None, &name("cell-1")).unwrap(),
         Entry::Known(_)
     ));
     let log = unmatched::read(&Paths::under(root.path()).unmatched_file()).unwrap();

@@ -11,6 +11,7 @@ pub mod memory;
 use std::{fmt, future::Future};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 pub use error::Error;
 
@@ -107,16 +108,12 @@ pub trait Source: Send {
     /// Says that everything below offset `next` is safe on disk and will not be asked for again.
     fn durable(&mut self, next: u64);
 
-    /// The newest offset that the source is known to hold, to tell how far behind a consumer is; none if it is empty
-    /// or does not say.
-    fn last_offset(&self) -> Option<u64>;
-
-    /// How the source is, for those who watch it.
-    fn link(&self) -> Link;
+    /// How the source is, for those who watch it while it works.
+    fn watch(&self) -> watch::Receiver<Link>;
 }
 
 /// What a source knows of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Whether messages would arrive if there were any: a file is open, a broker has accepted the subscription.
     pub subscribed: bool,
@@ -125,4 +122,7 @@ pub struct Link {
     pub signs: u64,
     /// Why it is not subscribed, in words; none where it is.
     pub trouble: Option<String>,
+    /// The newest offset that it is known to hold, to tell how far behind a consumer is; none if it is empty or does not
+    /// say.
+    pub last_offset: Option<u64>,
 }

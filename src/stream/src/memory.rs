@@ -1,24 +1,33 @@
 //! A stream in memory, for tests of whatever consumes a [`Source`].
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{Batch, Error, Limits, Link, Message, Source};
 
 /// A source over a list of messages, which ends after the last.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct MemorySource {
     messages: Vec<Bytes>,
     next: u64,
     durable: u64,
+    link: watch::Sender<Link>,
 }
 
 impl MemorySource {
     /// A source that holds `messages` from offset 0 and starts reading at `from`; beyond the end it is at its end.
     pub fn new(messages: impl IntoIterator<Item = impl Into<Bytes>>, from: u64) -> Self {
+        let messages: Vec<Bytes> = messages.into_iter().map(Into::into).collect();
+        let link = watch::Sender::new(Link {
+            subscribed: true,
+            last_offset: (messages.len() as u64).checked_sub(1),
+            ..Link::default()
+        });
         Self {
-            messages: messages.into_iter().map(Into::into).collect(),
+            messages,
             next: from,
             durable: 0,
+            link,
         }
     }
 
@@ -56,16 +65,8 @@ impl Source for MemorySource {
         self.durable = self.durable.max(next);
     }
 
-    fn last_offset(&self) -> Option<u64> {
-        (self.messages.len() as u64).checked_sub(1)
-    }
-
-    fn link(&self) -> Link {
-        Link {
-            subscribed: true,
-            signs: self.next,
-            trouble: None,
-        }
+    fn watch(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
     }
 }
 
@@ -98,7 +99,10 @@ mod tests {
         assert_eq!(source.next(Limits::default()).await.unwrap(), None);
         source.durable(3);
         source.durable(1);
-        assert_eq!((source.durable_offset(), source.last_offset()), (3, Some(4)));
+        assert_eq!(
+            (source.durable_offset(), source.watch().borrow().last_offset),
+            (3, Some(4))
+        );
     }
 
     #[tokio::test]
@@ -111,6 +115,6 @@ mod tests {
             MemorySource::new(["a"], 7).next(Limits::default()).await.unwrap(),
             None
         );
-        assert_eq!(MemorySource::new([""; 0], 0).last_offset(), None);
+        assert_eq!(MemorySource::new([""; 0], 0).watch().borrow().last_offset, None);
     }
 }

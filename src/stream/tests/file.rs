@@ -103,7 +103,7 @@ proptest! {
         }
         let from = from.index(payloads.len() + 1);
         let mut source = FileSource::open(&path, from as u64, false).unwrap();
-        prop_assert_eq!(source.last_offset(), (payloads.len() as u64).checked_sub(1));
+        prop_assert_eq!(source.watch().borrow().last_offset, (payloads.len() as u64).checked_sub(1));
         let (read, error) = drain(&mut source, from as u64, Limits { max_messages, max_bytes });
         prop_assert!(error.is_none());
         prop_assert_eq!(&read[..], &payloads[from..]);
@@ -343,7 +343,7 @@ async fn a_follower_reads_what_is_written_while_it_waits() {
         }
     }
     writing.await.unwrap();
-    assert_eq!(source.last_offset(), Some(COUNT - 1));
+    assert_eq!(source.watch().borrow().last_offset, Some(COUNT - 1));
 }
 
 #[tokio::test]
@@ -357,7 +357,7 @@ async fn a_follower_waits_at_a_torn_tail_and_goes_on_when_the_writer_is_back() {
     for torn in [&whole[..whole.len() - 1], &bad_last] {
         fs::write(&path, torn).unwrap();
         let mut source = FileSource::open(&path, 1, true).unwrap();
-        assert_eq!(source.last_offset(), Some(0));
+        assert_eq!(source.watch().borrow().last_offset, Some(0));
         let waited = timeout(Duration::from_millis(60), source.next(Limits::default())).await;
         assert!(waited.is_err(), "{waited:?}");
         // The new message has the torn one's very size.

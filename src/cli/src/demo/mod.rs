@@ -176,7 +176,10 @@ fn ingest(args: &DemoArgs, shutdown: &Shutdown, state: &mut State, tree: Tree) -
     let mut source = FileSource::open(&state.stream_file(), tree.offset(), false)?;
     let task = Task::new(
         "queue",
-        stream::Source::last_offset(&source).map_or(0, |last| last + 1),
+        stream::Source::watch(&source)
+            .borrow()
+            .last_offset
+            .map_or(0, |last| last + 1),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -3,6 +3,7 @@
 use std::{fs::File, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
@@ -28,8 +29,7 @@ pub struct FileSource {
     /// Where the intact records end, as far as is known.
     end: End,
     tail_reported: bool,
-    /// How often the file was looked at.
-    looks: u64,
+    link: watch::Sender<Link>,
 }
 
 impl FileSource {
@@ -62,13 +62,16 @@ impl FileSource {
             next,
             end,
             tail_reported: false,
-            looks: 0,
+            link: watch::Sender::new(Link {
+                subscribed: true,
+                last_offset: messages.checked_sub(1),
+                ..Link::default()
+            }),
         })
     }
 
     /// Takes in what was appended since the last look.
     async fn look_for_more(&mut self) -> Result<(), Error> {
-        self.looks += 1;
         let metadata = self.log.metadata()?;
         let replaced = |problem| {
             Err(Error::Replaced {
@@ -119,6 +122,10 @@ impl Source for FileSource {
         let mut pause = POLL_FIRST;
         loop {
             self.look_for_more().await?;
+            self.link.send_modify(|link| {
+                link.signs += 1;
+                link.last_offset = self.end.position.offset.checked_sub(1);
+            });
             if self.next != self.end.position {
                 break;
             }
@@ -138,16 +145,8 @@ impl Source for FileSource {
     /// A file keeps everything: there is nothing to grant and nothing to forget.
     fn durable(&mut self, _next: u64) {}
 
-    fn last_offset(&self) -> Option<u64> {
-        self.end.position.offset.checked_sub(1)
-    }
-
-    fn link(&self) -> Link {
-        Link {
-            subscribed: true,
-            signs: self.looks,
-            trouble: None,
-        }
+    fn watch(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
     }
 }
 
