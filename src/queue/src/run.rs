@@ -114,7 +114,7 @@ pub async fn run<S: Source>(
     };
     let stopped = loop {
         watcher.tell();
-        let batch = match next(source, options, shutdown, || watcher.tell()).await? {
+        let batch = match next(source, options, shutdown, &mut watcher).await? {
             Next::Batch(batch) => batch,
             Next::End => break false,
             Next::Stopped => break true,
@@ -146,6 +146,15 @@ struct Watcher<F> {
 }
 
 impl<F: FnMut(&Progress)> Watcher<F> {
+    /// Waits until the source is subscribed that was not, or the other way round: that is worth a word at once.
+    async fn turn(&mut self) {
+        let told = self.at.link.subscribed;
+        if self.link.wait_for(|link| link.subscribed != told).await.is_err() {
+            // The source says nothing more.
+            std::future::pending().await
+        }
+    }
+
     fn tell(&mut self) {
         self.at.link.clone_from(&self.link.borrow());
         (self.progress)(&self.at);
@@ -173,7 +182,7 @@ async fn next<S: Source>(
     source: &mut S,
     options: &Options,
     shutdown: &AtomicBool,
-    mut idle: impl FnMut(),
+    watcher: &mut Watcher<impl FnMut(&Progress)>,
 ) -> Result<Next, Error> {
     if shutdown.load(Ordering::Relaxed) {
         return Ok(Next::Stopped);
@@ -185,12 +194,13 @@ async fn next<S: Source>(
         tokio::select! {
             batch = &mut next => return Ok(batch?.map_or(Next::End, Next::Batch)),
             () = sleep(TICK) => {}
+            () = watcher.turn() => watcher.tell(),
         }
         if shutdown.load(Ordering::Relaxed) {
             return Ok(Next::Stopped);
         }
         if heard.elapsed() >= IDLE {
-            idle();
+            watcher.tell();
             heard = Instant::now();
         }
     }

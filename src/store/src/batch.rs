@@ -24,7 +24,13 @@ use crate::unmatched::Mention;
 #[derive(Debug)]
 pub(crate) enum Change {
     /// Write both files of a name that was unknown.
-    Create { home: Home, image: Bytes, label: String },
+    Create {
+        home: Home,
+        image: Bytes,
+        label: String,
+        /// An earlier commit may have begun to.
+        begun: bool,
+    },
     /// Move and rewrite what is on disk; neither, where `was` is `now` and there is no label.
     Update {
         was: Home,
@@ -68,9 +74,16 @@ pub struct Unknown<'b> {
 impl Unknown<'_> {
     /// Creates the annotation. Its image is saved as it is.
     pub fn create(self, home: Home, image: Bytes, label: String) {
+        // Lines come before files: where none was written, no file was either.
+        let begun = self.line.entries.is_none();
         self.line
             .write(Event::Created, self.slot.key(), Some(home), Some(&label));
-        self.slot.insert(Change::Create { home, image, label });
+        self.slot.insert(Change::Create {
+            home,
+            image,
+            label,
+            begun,
+        });
     }
 
     /// Records that the message mentioned the name in vain, for every replay to come.

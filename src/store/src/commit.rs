@@ -131,6 +131,8 @@ struct Placed {
     name: Name,
     home: Home,
     write: Write,
+    /// Whether an earlier commit may have put it in place already, or into another home.
+    begun: bool,
 }
 
 /// What a batch comes to.
@@ -162,18 +164,25 @@ impl Plan {
         }
         for (name, change) in changes {
             match change {
-                Change::Create { home, image, label } => {
+                Change::Create {
+                    home,
+                    image,
+                    label,
+                    begun,
+                } => {
                     let image = write(paths.image(home, &name), image);
                     plan.images.push(Placed {
                         name: name.clone(),
                         home,
                         write: image,
+                        begun,
                     });
                     let label = write(paths.label(home, &name), label.into());
                     plan.labels.push(Placed {
                         name,
                         home,
                         write: label,
+                        begun,
                     });
                 }
                 Change::Update { was, now, label } => {
@@ -187,6 +196,7 @@ impl Plan {
                             name: name.clone(),
                             home: was,
                             write: label,
+                            begun: true,
                         });
                     }
                     if was != now {
@@ -241,7 +251,9 @@ impl Step<'_> {
         for image in &plan.images {
             self.place(&image.write)?;
             touched.add(self.paths.images(image.home));
-            self.remove_strays(image, &mut touched)?;
+            if image.begun {
+                self.remove_strays(image, &mut touched)?;
+            }
         }
         for move_ in &plan.moves {
             self.move_image(move_, &mut touched)?;

@@ -182,16 +182,24 @@ fn an_image_that_is_ahead_of_its_label_is_found_in_any_home() {
 }
 
 #[test]
-fn a_create_removes_its_own_stray_image_and_keeps_a_foreign_one() {
+fn a_create_that_is_done_again_removes_its_own_stray_image_and_keeps_a_foreign_one() {
     let root = tempfile::tempdir().unwrap();
     let mut tree = Tree::open(root.path()).unwrap();
     let paths = tree.paths().clone();
-    std::fs::write(paths.image(Home::Data, &name("cell-1")), IMAGE).unwrap();
+    let both = |tree: &mut Tree, home| {
+        let mut batch = tree.batch();
+        create(&mut batch, 0, "cell-1", home);
+        create(&mut batch, 1, "cell-2", home);
+        batch.commit(2).unwrap();
+    };
+    both(&mut tree, Home::Data);
+    // As if it had been cut off between images and labels.
+    for text in ["cell-1", "cell-2"] {
+        std::fs::remove_file(paths.label(Home::Data, &name(text))).unwrap();
+    }
     std::fs::write(paths.image(Home::Data, &name("cell-2")), b"somebody's").unwrap();
-    let mut batch = tree.batch();
-    create(&mut batch, 0, "cell-1", Home::Seed);
-    create(&mut batch, 1, "cell-2", Home::Seed);
-    batch.commit(2).unwrap();
+    tree.rewind(0).unwrap();
+    both(&mut tree, Home::Seed);
 
     assert!(!paths.image(Home::Data, &name("cell-1")).exists());
     assert_eq!(
