@@ -165,7 +165,8 @@ impl Session {
                 }
             }
             Trouble::Damaged { offset, problem } => {
-                if self.damaged.replace(offset) == Some(offset) {
+                let before = self.damaged.replace(offset);
+                if before == Some(offset) {
                     let problem = problem.to_string();
                     return Err(Error::DamagedChunk {
                         stream,
