@@ -11,7 +11,9 @@ mod counters;
 mod processor;
 mod rules;
 mod run;
+mod status;
 
 pub use counters::Counters;
 pub use processor::Processor;
 pub use run::{Error, Options, Progress, Summary, run};
+pub use status::Status;

@@ -55,13 +55,9 @@ impl Processor {
     pub fn process(&mut self, batch: &Batch) -> Result<()> {
         let from = self.tree.offset();
         let messages = || batch.messages.iter().filter(|message| message.offset >= from);
-        let (Some(first), Some(last)) = (messages().next(), messages().next_back()) else {
+        let Some(last) = messages().next_back() else {
             return Ok(());
         };
-        if first.offset > from {
-            tracing::warn!(from, to = first.offset, "messages are gone from the stream");
-        }
-
         let mut outcomes = Vec::with_capacity(batch.messages.len());
         let mut actions = self.tree.batch();
         for message in messages() {

@@ -1,0 +1,211 @@
+//! `azaion-queue`: the daemon that takes annotations from the stream into the tree.
+//!
+//! It is ready once the broker has accepted its subscription, feeds systemd's watchdog with progress only, and ends within a
+//! batch when it is asked to. What it does is in the library; here it meets configuration, logs and the service manager.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+use queue::{Options, Progress, Status, Summary};
+use service::notify::{self, Watchdog};
+use service::{Config, Credentials, Shutdown, log};
+use store::{Paths, Tree};
+use stream::Source;
+use stream::file::FileSource;
+use stream::rabbit::{self, RabbitSource};
+use zeroize::Zeroizing;
+
+/// Exit code for bad usage.
+const BAD_USAGE: u8 = 64;
+/// How much longer than until now systemd waits for a start in which something happens: a broker may be away for hours.
+const START_EXTENSION: Duration = Duration::from_secs(90);
+/// Messages that become durable together, at most.
+const BATCH_MESSAGES: usize = 4096;
+
+/// Takes annotations from a RabbitMQ Stream into the labelled tree.
+#[derive(Debug, Parser)]
+#[command(
+    name = "azaion-queue",
+    version,
+    after_help = "Exit codes: 0 stopped when asked to, 1 failed, 64 bad usage"
+)]
+struct Cli {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/azaion/config.yaml")]
+    config: PathBuf,
+    /// Read this stream file, and wait at its end for more, instead of asking the broker.
+    #[arg(long, value_name = "FILE")]
+    stream: Option<PathBuf>,
+    /// More log lines (-v: debug, -vv: trace).
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Best effort: there is no one to tell that the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() {
+                BAD_USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    if let Err(error) = log::init("queue", log::Format::of_a_daemon(), log::level(cli.verbose)) {
+        eprintln!("azaion-queue: {error}");
+        return ExitCode::FAILURE;
+    }
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "queue ended");
+            notify::status(&format!("ended: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let shutdown = Shutdown::install().context("cannot listen to signals")?;
+    let config = Config::load(&cli.config)?;
+    let tree = Tree::open_at(Paths::with_folders(
+        &config.root_dir,
+        &config.data_dir,
+        &config.data_seed_dir,
+        &config.data_deleted_dir,
+    ))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let summary = runtime.block_on(async {
+        match &cli.stream {
+            Some(path) => {
+                let source = FileSource::open(path, tree.offset(), true)?;
+                tracing::info!(root = %config.root_dir.display(), stream = %path.display(), offset = tree.offset(), "queue started");
+                serve(source, tree, &config, &shutdown).await
+            }
+            None => {
+                let source = RabbitSource::start(connection(&config, tree.offset()));
+                let broker = &config.rabbitmq;
+                tracing::info!(
+                    root = %config.root_dir.display(),
+                    host = broker.host,
+                    port = broker.port,
+                    stream = broker.queue_name,
+                    offset = tree.offset(),
+                    "queue started"
+                );
+                serve(source, tree, &config, &shutdown).await
+            }
+        }
+    })?;
+    let Progress {
+        counters,
+        next_offset,
+        ..
+    } = summary.progress;
+    tracing::info!(
+        offset = next_offset,
+        processed = counters.processed,
+        failed = counters.failed,
+        "queue stopped"
+    );
+    Ok(())
+}
+
+/// How the broker is reached. The password is looked up anew for every connection: it may have been changed.
+fn connection(config: &Config, from: u64) -> rabbit::Options {
+    let broker = config.rabbitmq.clone();
+    let secrets = config.clone();
+    let password = move || match secrets.rabbitmq_password(&Credentials::from_systemd()) {
+        Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
+        Err(error) => Err(error.to_string()),
+    };
+    rabbit::Options {
+        host: broker.host,
+        port: broker.port,
+        tls: broker.tls.then_some(rabbit::Tls {
+            ca_file: broker.tls_ca_file,
+        }),
+        virtual_host: broker.virtual_host,
+        from,
+        heartbeat: Duration::from_secs(broker.heartbeat_s.into()),
+        buffer: megabytes(broker.buffer_mb),
+        accept_loss_before: broker.accept_loss_before,
+        ..rabbit::Options::new(broker.queue_name, broker.user, Arc::new(password))
+    }
+}
+
+fn megabytes(number: u32) -> usize {
+    number as usize * 1_000_000
+}
+
+/// Runs the queue and tells the service manager about it.
+async fn serve(
+    mut source: impl Source,
+    tree: Tree,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Summary> {
+    let options = Options {
+        batch: stream::Limits {
+            max_messages: BATCH_MESSAGES,
+            // While one half is written the other half arrives.
+            max_bytes: megabytes(config.rabbitmq.buffer_mb) / 2,
+        },
+        ..Options::default()
+    };
+    let mut manager = Manager::new();
+    let flag = shutdown.flag();
+    let done = queue::run(&mut source, tree, &options, &flag, |progress| manager.hear(progress)).await;
+    notify::stopping();
+    Ok(done?)
+}
+
+/// What the service manager is told.
+struct Manager {
+    status: Status,
+    watchdog: Watchdog,
+    ready: bool,
+    told: Option<Instant>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        Self {
+            status: Status::new(),
+            watchdog: Watchdog::from_systemd(),
+            ready: false,
+            told: None,
+        }
+    }
+
+    fn hear(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        if self.status.advance(progress, now) {
+            self.watchdog.progress();
+            if !self.ready {
+                notify::extend_timeout(START_EXTENSION);
+            }
+        }
+        let ready = !self.ready && progress.link.subscribed;
+        if ready {
+            self.ready = true;
+            notify::ready();
+            tracing::info!(offset = progress.next_offset, lag = progress.lag(), "queue is ready");
+        }
+        // A line a second says as much as one a batch.
+        if ready || self.told.is_none_or(|told| now - told >= Duration::from_secs(1)) {
+            notify::status(&self.status.line(progress));
+            self.told = Some(now);
+        }
+    }
+}
