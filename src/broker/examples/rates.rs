@@ -8,7 +8,7 @@ use broker::{Broker, StreamOptions, Version};
 const LOADS: [(usize, usize, usize); 3] = [
     (4 << 10, 100, 100_000),
     (300 << 10, 4, 2_000),
-    (300 << 10, 4, 1_000),
+    (300 << 10, 1_000, 1_000),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
