@@ -6,6 +6,7 @@
 //! - [`learn`] trains both and compares what they reach;
 //! - [`soak`] watches the memory of a long run;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
+//! - [`brokers`] and [`rstream`] bring what the queue is tested against;
 //! - [`programs`] builds what they run, [`resident`] reads what it holds;
 //! - [`fuzz`] feeds the decoders of foreign bytes with what libFuzzer makes up;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
@@ -13,6 +14,7 @@
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
 
 pub mod bench;
+pub mod brokers;
 pub mod checks;
 pub mod digest;
 pub mod fuzz;
@@ -21,7 +23,9 @@ pub mod libtorch;
 pub mod parity;
 pub mod programs;
 pub mod progress;
+pub mod python;
 pub mod reference;
 pub mod resident;
+pub mod rstream;
 pub mod soak;
 pub mod workspace;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use xtask::bench;
+use xtask::brokers::{self, BrokerError};
 use xtask::checks::{self, Context};
 use xtask::fuzz;
 use xtask::learn;
@@ -16,7 +17,8 @@ use xtask::libtorch::link::{self, Version};
 use xtask::libtorch::setup::{How, Wheels};
 use xtask::libtorch::{Recipe, Setup, SetupError, tools};
 use xtask::parity;
-use xtask::reference::ReferenceError;
+use xtask::python::PythonError;
+use xtask::rstream;
 use xtask::soak;
 use xtask::workspace::{Workspace, cache_dir, process_env};
 
@@ -84,6 +86,9 @@ struct SetupOptions {
     /// Take the wheels from this folder and fetch nothing
     #[arg(long, value_name = "DIR")]
     wheels: Option<PathBuf>,
+    /// Also bring what the queue is tested against: RabbitMQ 3.10.8 and 4.0.5, Python's rstream
+    #[arg(long)]
+    brokers: bool,
 }
 
 impl SetupOptions {
@@ -120,8 +125,11 @@ fn main() -> ExitCode {
             .downcast_ref::<SetupError>()
             .is_some_and(SetupError::is_temporary)
             || error
-                .downcast_ref::<ReferenceError>()
-                .is_some_and(ReferenceError::is_temporary);
+                .downcast_ref::<BrokerError>()
+                .is_some_and(BrokerError::is_temporary)
+            || error
+                .downcast_ref::<PythonError>()
+                .is_some_and(PythonError::is_temporary);
         ExitCode::from(if temporary { TRY_AGAIN } else { FAILED })
     })
 }
@@ -130,8 +138,12 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::locate(&process_env)?;
     match verb {
         Verb::Setup(options) => {
+            let brokers = options.brokers;
             let tree = setup(&workspace, options.wheels())?;
             println!("libtorch is ready: {}", tree.display());
+            if brokers {
+                setup_brokers()?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Demo { args } => {
@@ -240,6 +252,18 @@ fn checked(
     let report = checks::run(plan, &context);
     print!("\n{report}");
     Ok(report)
+}
+
+/// Brings the brokers and the client that the queue is tested with.
+fn setup_brokers() -> anyhow::Result<()> {
+    let cache = cache_dir(&process_env)?;
+    for version in brokers::Version::ALL {
+        let tree = brokers::bring(version, &cache, &process_env)?;
+        println!("{version} is ready: {}", tree.display());
+    }
+    let python = rstream::interpreter(&process_env)?;
+    println!("rstream is ready: {}", python.display());
+    Ok(())
 }
 
 /// Makes libtorch ready and gives its folder; with a tree in place this takes no time and says nothing.

@@ -189,12 +189,13 @@ fn every_step_is_named_the_ones_after_a_failure_run_and_the_last_line_counts_tes
         "{said}"
     );
     for words in [
-        "[1/6] rustfmt: FAILED (exit status: 1)",
-        "[2/6] clippy: ok",
-        "[3/6] tests: ok",
+        "[1/7] rustfmt: FAILED (exit status: 1)",
+        "[2/7] clippy: ok",
+        "[3/7] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
+        "[4/7] tests: ok",
         "    skipped: queue broker: rabbitmq-server is not installed",
-        "[4/6] doctests: skipped (--quick)",
-        "[6/6] cargo-deny: advisories: skipped (--quick)",
+        "[5/7] doctests: skipped (--quick)",
+        "[7/7] cargo-deny: advisories: skipped (--quick)",
     ] {
         assert!(said.contains(words), "{words} is missing in {said}");
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::libtorch::Recipe;
 use crate::workspace::{Env, Workspace};
 
+mod brokers;
 pub mod deny;
 mod steps;
 pub mod transcript;
@@ -36,6 +37,8 @@ pub enum Step {
     Format,
     /// `cargo clippy`, warnings as errors.
     Clippy,
+    /// What the queue is tested against.
+    Brokers,
     /// Unit, property and integration tests.
     Tests,
     /// Examples in the documentation.
@@ -99,6 +102,7 @@ pub fn test_plan(quick: bool, filtered: bool, fresh_setup: bool) -> Plan {
     let mut plan = vec![
         (Step::Format, filter),
         (Step::Clippy, filter),
+        (Step::Brokers, filter),
         (Step::Tests, None),
         (Step::Doctests, full),
         (Step::Licences, full),

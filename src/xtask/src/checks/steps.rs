@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitStatus};
 
 use super::transcript::Transcript;
-use super::{Context, Finished, Outcome, Step, deny};
+use super::{Context, Finished, Outcome, Step, brokers, deny};
 use crate::libtorch::rehearsal::{self, Rehearsal};
 use crate::progress::megabytes;
 use crate::workspace::find_program;
@@ -15,6 +15,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Format => "rustfmt",
             Self::Clippy => "clippy",
+            Self::Brokers => "brokers: RabbitMQ 3.10.8 and 4.0.5, rstream",
             Self::Tests => "tests",
             Self::Doctests => "doctests",
             Self::Licences => "cargo-deny: licences, bans, sources",
@@ -37,6 +38,7 @@ impl Step {
                 "-D",
                 "warnings",
             ])),
+            Self::Brokers => brokers::bring(context).into(),
             Self::Tests => tests(context),
             Self::Doctests => {
                 let mut command = test_command(context);

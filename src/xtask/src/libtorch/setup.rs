@@ -266,7 +266,7 @@ impl Setup<'_> {
 }
 
 /// Puts `aside` in `tree`'s place. A tree that was there is moved out of the way first and removed last.
-fn replace(tree: &Path, aside: &Path) -> Result<(), SetupError> {
+pub(crate) fn replace(tree: &Path, aside: &Path) -> Result<(), SetupError> {
     let old = suffixed(tree, ".old");
     fetch::empty(&old)?;
     if tree.exists() {
@@ -276,7 +276,7 @@ fn replace(tree: &Path, aside: &Path) -> Result<(), SetupError> {
     fetch::empty(&old)
 }
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
@@ -295,7 +295,7 @@ fn sha256_of(path: &Path, wheel: &Wheel) -> Result<String, SetupError> {
 }
 
 /// One set-up at a time: waits for another one and says for which. Released when the file is closed, by a kill too.
-fn lock(path: &Path) -> Result<File, SetupError> {
+pub(crate) fn lock(path: &Path) -> Result<File, SetupError> {
     let mut file = File::options()
         .read(true)
         .write(true)
