@@ -165,7 +165,10 @@ async fn serve(
     };
     let mut manager = Manager::new();
     let flag = shutdown.flag();
-    let done = queue::run(&mut source, tree, &options, &flag, |progress| manager.hear(progress)).await;
+    let done = queue::run(&mut source, tree, &options, &flag, |progress| {
+        manager.hear(progress)
+    })
+    .await;
     notify::stopping();
     Ok(done?)
 }
@@ -200,7 +203,11 @@ impl Manager {
         if ready {
             self.ready = true;
             notify::ready();
-            tracing::info!(offset = progress.next_offset, lag = progress.lag(), "queue is ready");
+            tracing::info!(
+                offset = progress.next_offset,
+                lag = progress.lag(),
+                "queue is ready"
+            );
         }
         // A line a second says as much as one a batch.
         if ready || self.told.is_none_or(|told| now - told >= Duration::from_secs(1)) {

@@ -54,7 +54,12 @@ async fn main() -> Result<(), Error> {
         }
         batches += 1;
         source.durable(batch.next_offset());
-        if source.watch().borrow().last_offset.is_none_or(|last| batch.next_offset() > last) {
+        if source
+            .watch()
+            .borrow()
+            .last_offset
+            .is_none_or(|last| batch.next_offset() > last)
+        {
             break;
         }
     }

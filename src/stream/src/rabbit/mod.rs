@@ -183,7 +183,8 @@ impl State {
 
     fn show_end(&self) {
         let last = self.end_of_messages().checked_sub(1);
-        self.link.send_if_modified(|link| std::mem::replace(&mut link.last_offset, last) != last);
+        self.link
+            .send_if_modified(|link| std::mem::replace(&mut link.last_offset, last) != last);
     }
 
     /// The offset after the last message known. What follows the last message in the broker's own books is not counted:
