@@ -5,6 +5,7 @@
 //! - [`bench`] measures ours and the reference package side by side;
 //! - [`learn`] trains both and compares what they reach;
 //! - [`soak`] watches the memory of a long run;
+//! - [`trial`] soaks and times the queue against a real broker;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
 //! - [`brokers`] and [`rstream`] bring what the queue is tested against;
 //! - [`programs`] builds what they run, [`resident`] reads what it holds;
@@ -28,4 +29,5 @@ pub mod reference;
 pub mod resident;
 pub mod rstream;
 pub mod soak;
+pub mod trial;
 pub mod workspace;

@@ -20,6 +20,7 @@ use xtask::parity;
 use xtask::python::PythonError;
 use xtask::rstream;
 use xtask::soak;
+use xtask::trial;
 use xtask::workspace::{Workspace, cache_dir, process_env};
 
 const FAILED: u8 = 1;
@@ -68,14 +69,23 @@ enum Verb {
     Parity(parity::Options),
     /// Train both from scratch and compare what they reach; takes hours, can be stopped and gone on with
     Learn(learn::Options),
-    /// Run on and on and watch the memory; exit code 2 if it grows
-    Soak(soak::Options),
+    /// Run on and on; exit code 2 if memory grows, or if something is lost
+    #[command(subcommand)]
+    Soak(Soak),
     /// Feed a decoder of foreign bytes with made-up input; exit code 2 if it finds something
     Fuzz(fuzz::Options),
     /// Check format and lints; exit code 2 if they find something
     Lint,
     /// Format every crate
     Fmt,
+}
+
+#[derive(Subcommand)]
+enum Soak {
+    /// A training run, whose memory must stay where it is
+    Train(soak::Options),
+    /// The queue against a real broker, with something that fails again and again
+    Queue(trial::Soak),
 }
 
 #[derive(clap::Args, Default)]
@@ -174,7 +184,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Ok(exit(report.is_ok(), FAILED))
         }
         Verb::Bench { name, json } => {
-            setup(&workspace, Wheels::Fetch)?;
+            if name != bench::Name::Queue {
+                setup(&workspace, Wheels::Fetch)?;
+            }
             let report = bench::run(name, &workspace, &process_env)?;
             if json {
                 println!("{:#}", report.json());
@@ -201,7 +213,11 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             }
             Ok(exit(!report.is_below(), FOUND_PROBLEMS))
         }
-        Verb::Soak(options) => {
+        Verb::Soak(Soak::Queue(options)) => {
+            let holds = trial::soak(&options, &workspace, &process_env)?;
+            Ok(exit(holds, FOUND_PROBLEMS))
+        }
+        Verb::Soak(Soak::Train(options)) => {
             setup(&workspace, Wheels::Fetch)?;
             let report = soak::run(&options, &workspace)?;
             if options.json {

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::programs;
@@ -27,8 +26,6 @@ const MIN_SAMPLES: usize = 4;
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// What goes on and on
-    what: What,
     /// Training steps
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(i64::from(WARM_UP + EVERY * MIN_SAMPLES as u32)..))]
     steps: u32,
@@ -38,13 +35,6 @@ pub struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-}
-
-/// What can go on and on.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum What {
-    /// A training run
-    Train,
 }
 
 /// Resident memory in the course of a run.
@@ -59,7 +49,6 @@ pub struct Report {
 /// # Errors
 /// Our side does not build, or the run failed.
 pub fn run(options: &Options, workspace: &Workspace) -> anyhow::Result<Report> {
-    let What::Train = options.what;
     let bench = programs::build(workspace, "bench")?;
     let scratch = tempfile::tempdir().context("cannot make a folder for the run")?;
     let scenes = scratch.path().join("scenes");

@@ -19,7 +19,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::workspace::{Env, Workspace};
-use crate::{programs, reference};
+use crate::{programs, reference, trial};
 use contender::Contender;
 pub use plan::Name;
 use plan::{Plan, Turn};
@@ -36,19 +36,9 @@ const MIN_ROUNDS: usize = 3;
 /// Our side does not build or run, or there is no interpreter with the reference package. A peer that cannot run is a
 /// line in the report.
 pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
-    let python = reference::interpreter(env)?;
-    let ours = programs::build(workspace, "bench")?;
-    let scratch = tempfile::tempdir().context("cannot make a folder for the peers' files")?;
-    let place = Place {
-        ours: &ours,
-        python: &python,
-        scripts: &workspace.root().join("tests/reference"),
-        scratch: scratch.path(),
-        scenes: &scratch.path().join("scenes"),
-    };
-    let report = match Plan::of(name) {
-        Some(plan) => Report::Speed(speed(name, &plan, &place)?),
-        None => Report::Memory(memory::measure(&place)?),
+    let report = match name {
+        Name::Queue => Report::Queue(trial::bench(workspace, env)?),
+        Name::Step | Name::Loader | Name::Infer | Name::Memory => beside_reference(name, workspace, env)?,
     };
     let folder = workspace.root().join("target/bench");
     std::fs::create_dir_all(&folder)?;
@@ -59,12 +49,32 @@ pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Re
     Ok(report)
 }
 
+/// What is measured beside the reference package.
+fn beside_reference(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
+    let python = reference::interpreter(env)?;
+    let ours = programs::build(workspace, "bench")?;
+    let scratch = tempfile::tempdir().context("cannot make a folder for the peers' files")?;
+    let place = Place {
+        ours: &ours,
+        python: &python,
+        scripts: &workspace.root().join("tests/reference"),
+        scratch: scratch.path(),
+        scenes: &scratch.path().join("scenes"),
+    };
+    Ok(match Plan::of(name) {
+        Some(plan) => Report::Speed(speed(name, &plan, &place)?),
+        None => Report::Memory(memory::measure(&place)?),
+    })
+}
+
 /// A benchmark's outcome.
 pub enum Report {
     /// Images a second, side by side.
     Speed(report::Report),
     /// Bytes, side by side.
     Memory(memory::Report),
+    /// Messages a second and more, side by side.
+    Queue(trial::Report),
 }
 
 impl Report {
@@ -74,6 +84,7 @@ impl Report {
         match self {
             Self::Speed(report) => report.json(),
             Self::Memory(report) => report.json(),
+            Self::Queue(report) => report.json(),
         }
     }
 }
@@ -83,6 +94,7 @@ impl fmt::Display for Report {
         match self {
             Self::Speed(report) => report.fmt(f),
             Self::Memory(report) => report.fmt(f),
+            Self::Queue(report) => report.fmt(f),
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum Name {
     Infer,
     /// Peak memory of training steps of yolo26n, batch 8
     Memory,
+    /// The queue's daemon beside a consumer in Python
+    Queue,
 }
 
 impl Name {
@@ -26,6 +28,7 @@ impl Name {
             Self::Loader => "loader",
             Self::Infer => "infer",
             Self::Memory => "memory",
+            Self::Queue => "queue",
         }
     }
 }
@@ -106,7 +109,7 @@ impl Plan {
             Name::Step => Some(step()),
             Name::Loader => Some(loader()),
             Name::Infer => Some(infer()),
-            Name::Memory => None,
+            Name::Memory | Name::Queue => None,
         }
     }
 }
