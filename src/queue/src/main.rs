@@ -88,12 +88,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let summary = runtime.block_on(async {
         match &cli.stream {
             Some(path) => {
-                let source = FileSource::open(path, tree.offset(), true)?;
+                let mut source = FileSource::open(path, tree.offset(), true)?;
                 tracing::info!(root = %config.root_dir.display(), stream = %path.display(), offset = tree.offset(), "queue started");
-                serve(source, tree, &config, &shutdown).await
+                serve(&mut source, tree, &config, &shutdown).await
             }
             None => {
-                let source = RabbitSource::start(connection(&config, tree.offset()));
+                let mut source = RabbitSource::start(connection(&config, tree.offset()));
                 let broker = &config.rabbitmq;
                 tracing::info!(
                     root = %config.root_dir.display(),
@@ -103,7 +103,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                     offset = tree.offset(),
                     "queue started"
                 );
-                serve(source, tree, &config, &shutdown).await
+                let done = serve(&mut source, tree, &config, &shutdown).await;
+                source.close().await;
+                done
             }
         }
     })?;
@@ -150,7 +152,7 @@ fn megabytes(number: u32) -> usize {
 
 /// Runs the queue and tells the service manager about it.
 async fn serve(
-    mut source: impl Source,
+    source: &mut impl Source,
     tree: Tree,
     config: &Config,
     shutdown: &Shutdown,
@@ -165,7 +167,7 @@ async fn serve(
     };
     let mut manager = Manager::new();
     let flag = shutdown.flag();
-    let done = queue::run(&mut source, tree, &options, &flag, |progress| {
+    let done = queue::run(source, tree, &options, &flag, |progress| {
         manager.hear(progress)
     })
     .await;

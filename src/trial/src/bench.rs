@@ -42,8 +42,8 @@ pub struct Place {
 pub fn run(place: &Place) -> anyhow::Result<Vec<Value>> {
     let broker = Broker::start(Version::V4_0)?;
     let mut rows = Vec::new();
-    rows.extend(rates(place, &broker, "300 KB", 300_000, 2_000, 3.0)?);
-    rows.extend(rates(place, &broker, "4 KB", 4_096, 40_000, 8.0)?);
+    rows.extend(rates(place, &broker, "300 KB", 300_000, 1_000, 3.0)?);
+    rows.extend(rates(place, &broker, "4 KB", 4_096, 10_000, 8.0)?);
     rows.push(large_chunk(place, &broker)?);
     rows.extend(start_and_idle(place, &broker)?);
     rows.extend(grown(place, &broker)?);

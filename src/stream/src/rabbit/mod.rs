@@ -274,6 +274,8 @@ pub struct RabbitSource {
     pieces: mpsc::UnboundedReceiver<Result<Vec<Message>, Error>>,
     /// Messages that were received and are not yet asked for.
     piece: vec::IntoIter<Message>,
+    /// What ended it, seen while messages before it were handed out.
+    failed: Option<Error>,
     /// Dropped, it ends the task.
     end: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -297,6 +299,7 @@ impl RabbitSource {
             state: Arc::clone(&state),
             pieces,
             piece: Vec::new().into_iter(),
+            failed: None,
             end: Some(end),
             task: tokio::spawn(session::run(options, state, sender, ended)),
         }
@@ -333,6 +336,9 @@ impl RabbitSource {
 impl Source for RabbitSource {
     async fn next(&mut self, limits: Limits) -> Result<Option<Batch>, Error> {
         if self.piece.as_slice().is_empty() {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
             // An error is the last thing to come.
             let piece = self.pieces.recv().await.unwrap_or_else(|| {
                 Err(Error::Ended {
@@ -343,10 +349,14 @@ impl Source for RabbitSource {
         }
         let (mut messages, mut bytes) = (Vec::new(), 0);
         while self.fill(&mut messages, &mut bytes, limits) {
-            let Ok(Ok(piece)) = self.pieces.try_recv() else {
-                break;
-            };
-            self.piece = piece.into_iter();
+            match self.pieces.try_recv() {
+                Ok(Ok(piece)) => self.piece = piece.into_iter(),
+                Ok(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
         Ok(Some(Batch { messages }))
     }

@@ -61,6 +61,7 @@ pub(super) async fn run(
         pieces,
         holders: Vec::new(),
         failed: 0,
+        reached: false,
         beyond_end: 0,
         damaged: None,
     };
@@ -96,6 +97,8 @@ struct Session {
     holders: Vec<Broker>,
     /// Attempts that failed in a row.
     failed: u32,
+    /// Whether the last attempt got as far as to log in.
+    reached: bool,
     /// How often in a row the stream was found too short.
     beyond_end: u32,
     /// The offset of the chunk that came damaged the last time.
@@ -112,8 +115,14 @@ impl Session {
             true => self.options.broker(),
             false => self.holders.remove(0),
         };
+        let reached_before = std::mem::replace(&mut self.reached, false);
         let subscribing = async {
             let mut connection = Connection::open(&self.options, broker, &self.state).await?;
+            self.reached = true;
+            if !reached_before {
+                // A broker that has come back, and may not know its streams yet: that takes moments, not minutes.
+                self.failed = 0;
+            }
             match subscribe(&mut connection, &self.options, &self.state, self.progress.next).await {
                 Ok(()) => Ok(connection),
                 Err(trouble) => Err(elsewhere(&mut connection, &self.options, trouble).await),
