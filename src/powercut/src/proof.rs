@@ -1,0 +1,411 @@
+//! The proof: runs are recorded, cut off everywhere, resumed, cut off again, finished, and compared.
+//!
+//! One case is: the queue reads all messages; the power goes (or the process dies) behind one of its operations; what lies below the
+//! offset must be whole; a second run finishes, and its result is compared; it is cut off in turn behind one of its own
+//! operations, checked, finished and compared by a third; the power goes at once, and the tree must be there nevertheless.
+//! Everything is drawn from a seed and the number of the operation, but for the order in which the threads of the store write.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use store::Tree;
+
+use crate::common::drain;
+use crate::forgetful::{self, Cut, ForgetfulFs};
+use crate::lossy::{self, FileSystem, Image, LossyDisk};
+use crate::workload::{REACH, Workload, prepare};
+
+/// How a run is broken off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Crash {
+    /// The process is killed: what it did is visible, and perhaps not durable.
+    Kill,
+    /// The power goes.
+    Power(Cut),
+}
+
+impl Crash {
+    fn drawn(chance: &mut ChaCha8Rng) -> Self {
+        match chance.random_range(0..10) {
+            0..=1 => Self::Kill,
+            2..=4 => Self::Power(Cut::Strict),
+            5..=6 => Self::Power(Cut::Random(0.5)),
+            7 => Self::Power(Cut::Random(0.1)),
+            _ => Self::Power(Cut::Random(0.9)),
+        }
+    }
+}
+
+/// A disk that a run can be recorded on.
+pub trait Layer {
+    /// What the disk holds.
+    type State: Clone;
+    /// The disk in use.
+    type Mounted;
+    /// What happened to it.
+    type Recording;
+
+    /// A disk with what is there before the first run.
+    fn start(&self) -> Result<Self::State>;
+    /// Takes a disk into use.
+    fn mount(&self, state: &Self::State) -> Result<Self::Mounted>;
+    /// Where the tree is.
+    fn root<'m>(&self, mounted: &'m Self::Mounted) -> &'m Path;
+    /// Does the work of a run, in the phases that it says.
+    fn work(
+        &self,
+        mounted: &Self::Mounted,
+        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + Sync),
+    ) -> Result<()>;
+    /// Takes the disk out of use.
+    fn end(&self, mounted: Self::Mounted) -> Result<Self::Recording>;
+    /// How many operations a recording has.
+    fn operations(&self, recording: &Self::Recording) -> usize;
+    /// Operation `at` in words.
+    fn operation(&self, recording: &Self::Recording, at: usize) -> String;
+    /// The disk after a crash behind operation `at`.
+    fn crash(
+        &self,
+        recording: &Self::Recording,
+        at: usize,
+        crash: Crash,
+        chance: &mut ChaCha8Rng,
+    ) -> Self::State;
+}
+
+/// The layer of [`crate::forgetful`].
+#[derive(Debug, Clone, Default)]
+pub struct Forgetful(pub forgetful::Options);
+
+impl Layer for Forgetful {
+    type State = forgetful::State;
+    type Mounted = forgetful::Mounted;
+    type Recording = forgetful::Recording;
+
+    fn start(&self) -> Result<Self::State> {
+        let mounted = ForgetfulFs::mount(forgetful::State::default(), forgetful::Options::default())?;
+        prepare(mounted.path())?;
+        let recording = mounted.end()?;
+        Ok(recording.killed(recording.operations()).settled())
+    }
+
+    fn mount(&self, state: &Self::State) -> Result<Self::Mounted> {
+        ForgetfulFs::mount(state.clone(), self.0.clone())
+    }
+
+    fn root<'m>(&self, mounted: &'m Self::Mounted) -> &'m Path {
+        mounted.path()
+    }
+
+    fn work(
+        &self,
+        mounted: &Self::Mounted,
+        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + Sync),
+    ) -> Result<()> {
+        work(&|phase| mounted.enter(phase))
+    }
+
+    fn end(&self, mounted: Self::Mounted) -> Result<Self::Recording> {
+        mounted.end()
+    }
+
+    fn operations(&self, recording: &Self::Recording) -> usize {
+        recording.operations()
+    }
+
+    fn operation(&self, recording: &Self::Recording, at: usize) -> String {
+        recording.operation(at).to_owned()
+    }
+
+    fn crash(
+        &self,
+        recording: &Self::Recording,
+        at: usize,
+        crash: Crash,
+        chance: &mut ChaCha8Rng,
+    ) -> Self::State {
+        match crash {
+            Crash::Kill => recording.killed(at),
+            Crash::Power(cut) => recording.cut(at, cut, chance),
+        }
+    }
+}
+
+/// The layer of [`crate::lossy`].
+#[derive(Debug, Clone)]
+pub struct Lossy {
+    /// The disk with an empty file system.
+    pub formatted: Image,
+    /// The file system on it.
+    pub file_system: FileSystem,
+    /// The disk acknowledges flushes and does none.
+    pub ignore_flushes: bool,
+    /// The calls that the kernel answers with success and does not do.
+    pub ignored_calls: Vec<crate::calls::Call>,
+}
+
+impl Lossy {
+    /// A new disk that does what it is asked to.
+    pub fn honest(file_system: FileSystem) -> Result<Self> {
+        Ok(Self {
+            formatted: file_system.format()?,
+            file_system,
+            ignore_flushes: false,
+            ignored_calls: Vec::new(),
+        })
+    }
+}
+
+impl Layer for Lossy {
+    type State = Image;
+    type Mounted = lossy::Mounted;
+    type Recording = lossy::Recording;
+
+    fn start(&self) -> Result<Self::State> {
+        let mounted = LossyDisk::mount(&self.formatted, self.file_system, false)?;
+        prepare(mounted.path())?;
+        mounted.into_image()
+    }
+
+    fn mount(&self, state: &Self::State) -> Result<Self::Mounted> {
+        LossyDisk::mount(state, self.file_system, self.ignore_flushes)
+    }
+
+    fn root<'m>(&self, mounted: &'m Self::Mounted) -> &'m Path {
+        mounted.path()
+    }
+
+    fn work(
+        &self,
+        _: &Self::Mounted,
+        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + Sync),
+    ) -> Result<()> {
+        crate::calls::without(&self.ignored_calls, || work(&|_| ()))
+    }
+
+    fn end(&self, mounted: Self::Mounted) -> Result<Self::Recording> {
+        mounted.end()
+    }
+
+    fn operations(&self, recording: &Self::Recording) -> usize {
+        recording.operations()
+    }
+
+    fn operation(&self, recording: &Self::Recording, at: usize) -> String {
+        recording.operation(at)
+    }
+
+    /// A killed process leaves its work to the kernel: the disk is left with all that reached it.
+    fn crash(
+        &self,
+        recording: &Self::Recording,
+        at: usize,
+        crash: Crash,
+        chance: &mut ChaCha8Rng,
+    ) -> Self::State {
+        match crash {
+            Crash::Kill => recording.whole(at),
+            Crash::Power(cut) => recording.cut(at, cut, chance),
+        }
+    }
+}
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// How many messages.
+    pub messages: usize,
+    /// Behind how many operations of the first run it is cut, spread over all of them; every one, if there are no more.
+    pub cuts: usize,
+    /// The proof ends with the first failure.
+    pub stop_at_first: bool,
+}
+
+/// What was tried, and what failed.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Operations of the recorded first run.
+    pub operations: usize,
+    /// Crashes, in first runs and in recoveries.
+    pub crashes: usize,
+    /// Trees that were compared with the model, byte for byte.
+    pub compared: usize,
+    /// What went wrong, with the case that shows it.
+    pub failures: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs the proof on a layer.
+pub fn prove<L: Layer>(layer: &L, extent: Extent) -> Result<Report> {
+    let begun = Instant::now();
+    let workload = Workload::drawn(extent.messages, &mut chance(extent.seed, 0))?;
+    let bench = Bench { layer, workload };
+    let mut report = Report::default();
+    let recording = bench.first(extent.seed)?;
+    report.operations = layer.operations(&recording);
+    for at in spread(report.operations, extent.cuts) {
+        let case = Case {
+            at,
+            seed: extent.seed,
+            crash: None,
+        };
+        if let Err(error) = bench.case(&recording, case, &mut report) {
+            report.failures.push(format!("{error:#}"));
+            if extent.stop_at_first {
+                break;
+            }
+        }
+    }
+    report.took = begun.elapsed();
+    Ok(report)
+}
+
+/// Looks for a case that fails, the last operations first, with and without the process dying before the power; what it says.
+pub fn refute<L: Layer>(layer: &L, extent: Extent) -> Result<Option<String>> {
+    let workload = Workload::drawn(extent.messages, &mut chance(extent.seed, 0))?;
+    let bench = Bench { layer, workload };
+    let recording = bench.first(extent.seed)?;
+    for at in spread(layer.operations(&recording), extent.cuts)
+        .into_iter()
+        .rev()
+    {
+        for crash in [Crash::Power(Cut::Strict), Crash::Kill] {
+            let case = Case {
+                at,
+                seed: extent.seed,
+                crash: Some(crash),
+            };
+            if let Err(error) = bench.case(&recording, case, &mut Report::default()) {
+                return Ok(Some(format!("{error:#}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Up to `count` of the numbers from 0 to `most`, evenly.
+fn spread(most: usize, count: usize) -> Vec<usize> {
+    let count = count.clamp(1, most + 1);
+    (1..=count).map(|n| n * (most + 1) / count - 1).collect()
+}
+
+fn chance(seed: u64, at: u64) -> ChaCha8Rng {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    chance.set_stream(at);
+    chance
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    at: usize,
+    seed: u64,
+    /// How the first run is broken off, if it is not drawn; the second run is then not broken off before its end.
+    crash: Option<Crash>,
+}
+
+struct Bench<'l, L> {
+    layer: &'l L,
+    workload: Workload,
+}
+
+impl<L: Layer> Bench<'_, L> {
+    /// The run that is cut everywhere.
+    fn first(&self, seed: u64) -> Result<L::Recording> {
+        let mounted = self.layer.mount(&self.layer.start()?)?;
+        self.run(&mounted, &sizes(&mut chance(seed, 1)))
+            .context("the first run")?;
+        self.workload
+            .compare(self.layer.root(&mounted))
+            .context("after the first run")?;
+        self.layer.end(mounted)
+    }
+
+    fn run(&self, mounted: &L::Mounted, sizes: &[usize]) -> Result<()> {
+        let (root, events) = (self.layer.root(mounted), &self.workload.events);
+        self.layer.work(mounted, &|enter| {
+            enter("open");
+            let tree = Tree::open(root)?;
+            enter("batch");
+            drop(drain(tree, events, sizes)?);
+            Ok(())
+        })
+    }
+
+    fn case(&self, first: &L::Recording, case: Case, report: &mut Report) -> Result<()> {
+        let chance = &mut chance(case.seed, 2 + case.at as u64);
+        let crash = case.crash.unwrap_or_else(|| Crash::drawn(chance));
+        let operation = self.layer.operation(first, case.at);
+        let when = format!(
+            "seed {}, {crash:?} behind operation {} ({operation})",
+            case.seed, case.at
+        );
+        let state = self.layer.crash(first, case.at, crash, chance);
+        report.crashes += 1;
+        let second = self
+            .resume(&state, &sizes(chance), report)
+            .with_context(|| when.clone())?;
+
+        let last = self.layer.operations(&second);
+        let (crash, at) = match case.crash {
+            None => (Crash::drawn(chance), chance.random_range(0..=last)),
+            Some(_) => (Crash::Power(Cut::Strict), last),
+        };
+        let operation = self.layer.operation(&second, at);
+        let when = format!("{when}, then {crash:?} behind operation {at} ({operation}) of its recovery");
+        let state = self.layer.crash(&second, at, crash, chance);
+        report.crashes += 1;
+        let third = self
+            .resume(&state, &sizes(chance), report)
+            .with_context(|| when.clone())?;
+
+        let state = self.layer.crash(
+            &third,
+            self.layer.operations(&third),
+            Crash::Power(Cut::Strict),
+            chance,
+        );
+        report.crashes += 1;
+        let mounted = self.layer.mount(&state)?;
+        let root = self.layer.root(&mounted);
+        let compared = self.workload.compare_unopened(root).and_then(|()| {
+            drop(Tree::open(root)?);
+            self.workload.compare(root)
+        });
+        self.layer.end(mounted)?;
+        report.compared += 1;
+        compared.with_context(|| format!("{when}, then the power at its end"))
+    }
+
+    /// What every start after a crash must do: find all that was committed, and get to the end.
+    fn resume(&self, state: &L::State, sizes: &[usize], report: &mut Report) -> Result<L::Recording> {
+        let mounted = self.layer.mount(state)?;
+        let root = self.layer.root(&mounted);
+        let resumed = self
+            .workload
+            .check_committed(root)
+            .context("right after the crash")
+            .and_then(|offset| {
+                self.run(&mounted, sizes)
+                    .with_context(|| format!("the run from offset {offset}"))?;
+                self.workload
+                    .compare(root)
+                    .with_context(|| format!("after the run from offset {offset}"))
+            });
+        report.compared += 1;
+        let recording = self.layer.end(mounted)?;
+        resumed.map(|()| recording)
+    }
+}
+
+/// How many messages each batch takes, round and round.
+fn sizes(chance: &mut ChaCha8Rng) -> Vec<usize> {
+    (0..chance.random_range(1..4))
+        .map(|_| chance.random_range(1..REACH))
+        .collect()
+}
