@@ -5,7 +5,10 @@
 //! operations, checked, finished and compared by a third; the power goes at once, and the tree must be there nevertheless.
 //! Everything is drawn from a seed and the number of the operation, but for the order in which the threads of the store write.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -14,9 +17,12 @@ use rand_chacha::ChaCha8Rng;
 use store::Tree;
 
 use crate::common::drain;
-use crate::forgetful::{self, Cut, ForgetfulFs};
+use crate::forgetful::{self, Cut, ForgetfulFs, Sync};
 use crate::lossy::{self, FileSystem, Image, LossyDisk};
 use crate::workload::{REACH, Workload, prepare};
+
+/// How many cases are tried at once: most of the time goes into waiting for the kernel.
+const WORKERS: usize = 4;
 
 /// How a run is broken off.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,7 +64,7 @@ pub trait Layer {
     fn work(
         &self,
         mounted: &Self::Mounted,
-        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + Sync),
+        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync),
     ) -> Result<()>;
     /// Takes the disk out of use.
     fn end(&self, mounted: Self::Mounted) -> Result<Self::Recording>;
@@ -103,7 +109,7 @@ impl Layer for Forgetful {
     fn work(
         &self,
         mounted: &Self::Mounted,
-        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + Sync),
+        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync),
     ) -> Result<()> {
         work(&|phase| mounted.enter(phase))
     }
@@ -181,7 +187,7 @@ impl Layer for Lossy {
     fn work(
         &self,
         _: &Self::Mounted,
-        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + Sync),
+        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync),
     ) -> Result<()> {
         crate::calls::without(&self.ignored_calls, || work(&|_| ()))
     }
@@ -222,13 +228,13 @@ pub struct Extent {
     pub messages: usize,
     /// Behind how many operations of the first run it is cut, spread over all of them; every one, if there are no more.
     pub cuts: usize,
-    /// The proof ends with the first failure.
-    pub stop_at_first: bool,
 }
 
 /// What was tried, and what failed.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
+    /// Operations of the first run that it was cut behind.
+    pub cuts: usize,
     /// Operations of the recorded first run.
     pub operations: usize,
     /// Crashes, in first runs and in recoveries.
@@ -241,35 +247,54 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Runs the proof on a layer.
-pub fn prove<L: Layer>(layer: &L, extent: Extent) -> Result<Report> {
-    let begun = Instant::now();
-    let workload = Workload::drawn(extent.messages, &mut chance(extent.seed, 0))?;
-    let bench = Bench { layer, workload };
-    let mut report = Report::default();
-    let recording = bench.first(extent.seed)?;
-    report.operations = layer.operations(&recording);
-    for at in spread(report.operations, extent.cuts) {
-        let case = Case {
-            at,
-            seed: extent.seed,
-            crash: None,
-        };
-        if let Err(error) = bench.case(&recording, case, &mut report) {
-            report.failures.push(format!("{error:#}"));
-            if extent.stop_at_first {
-                break;
-            }
-        }
+impl Report {
+    fn add(&mut self, other: Self) {
+        self.crashes += other.crashes;
+        self.compared += other.compared;
+        self.failures.extend(other.failures);
     }
+}
+
+/// Runs the proof on a layer.
+pub fn prove<L: Layer + std::marker::Sync>(layer: &L, extent: Extent) -> Result<Report>
+where
+    L::Recording: std::marker::Sync,
+{
+    let begun = Instant::now();
+    let bench = Bench::new(layer, extent)?;
+    let recording = bench.first(extent.seed)?;
+    let operations = layer.operations(&recording);
+    let cuts = spread(operations, extent.cuts);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Report::default()));
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(at) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut report = Report::default();
+                let case = Case {
+                    at: *at,
+                    seed: extent.seed,
+                    crash: None,
+                };
+                if let Err(error) = bench.case(&recording, case, &mut report) {
+                    report.failures.push(format!("{error:#}"));
+                }
+                done.lock().unwrap_or_else(PoisonError::into_inner).add(report);
+            }
+        };
+        for _ in 0..WORKERS {
+            scope.spawn(work);
+        }
+    });
+    let mut report = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.operations = operations;
+    report.cuts = cuts.len();
     report.took = begun.elapsed();
     Ok(report)
 }
 
 /// Looks for a case that fails, the last operations first, with and without the process dying before the power; what it says.
 pub fn refute<L: Layer>(layer: &L, extent: Extent) -> Result<Option<String>> {
-    let workload = Workload::drawn(extent.messages, &mut chance(extent.seed, 0))?;
-    let bench = Bench { layer, workload };
+    let bench = Bench::new(layer, extent)?;
     let recording = bench.first(extent.seed)?;
     for at in spread(layer.operations(&recording), extent.cuts)
         .into_iter()
@@ -287,6 +312,47 @@ pub fn refute<L: Layer>(layer: &L, extent: Extent) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// Every kind of sync that a run asks for, opening included.
+pub fn kinds_of_syncs(extent: Extent) -> Result<BTreeSet<String>> {
+    let layer = Forgetful::default();
+    let recording = Bench::new(&layer, extent)?.first(extent.seed)?;
+    Ok(recording.syncs.iter().map(kind).collect())
+}
+
+/// The layer that acknowledges the syncs of one kind and does none of them.
+#[must_use]
+pub fn without(kind_ignored: &str) -> Forgetful {
+    let ignored = kind_ignored.to_owned();
+    Forgetful(forgetful::Options {
+        ignored: Arc::new(move |sync| kind(sync) == ignored),
+        ..forgetful::Options::default()
+    })
+}
+
+/// What a sync is for: the folder, or what the file's bytes are; and when.
+fn kind(sync: &Sync) -> String {
+    let path = sync.path.to_string_lossy();
+    let what = match &sync.bytes {
+        None if path.is_empty() => "names in the root".to_owned(),
+        None => format!("names in {path}"),
+        Some(_) if !path.starts_with(".azaion-tmp") => format!("bytes of {path}"),
+        Some(bytes) => format!("bytes of {}", content(bytes)),
+    };
+    format!("{}: {what}", sync.phase)
+}
+
+/// What is being written aside, by its first bytes.
+fn content(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [b'v', b'e', b'r', b's', ..] => "offset.yaml",
+        [b'a', b'z', b'a', b'i', ..] => "the head of a log",
+        [0xff, 0xd8, ..] => "an image",
+        [b'{', ..] => "a quarantine record",
+        [] | [b'0'..=b'9', b' ', ..] => "a label",
+        _ => "a quarantined message",
+    }
 }
 
 /// Up to `count` of the numbers from 0 to `most`, evenly.
@@ -314,7 +380,12 @@ struct Bench<'l, L> {
     workload: Workload,
 }
 
-impl<L: Layer> Bench<'_, L> {
+impl<'l, L: Layer> Bench<'l, L> {
+    fn new(layer: &'l L, extent: Extent) -> Result<Self> {
+        let workload = Workload::drawn(extent.messages, &mut chance(extent.seed, 0))?;
+        Ok(Self { layer, workload })
+    }
+
     /// The run that is cut everywhere.
     fn first(&self, seed: u64) -> Result<L::Recording> {
         let mounted = self.layer.mount(&self.layer.start()?)?;
