@@ -45,8 +45,5 @@ pub fn without<T: Send>(calls: &[Call], work: impl FnOnce() -> Result<T> + Send)
         seccompiler::apply_filter(&filter).context("cannot filter system calls")?;
         work()
     };
-    std::thread::scope(|scope| match scope.spawn(filtered).join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    std::thread::scope(|scope| crate::proof::joined(scope.spawn(filtered)))
 }

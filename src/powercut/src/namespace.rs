@@ -23,10 +23,7 @@ pub fn privately<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> 
         .context("cannot make the mounts private")?;
         work()
     };
-    std::thread::scope(|scope| match scope.spawn(alone).join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    std::thread::scope(|scope| crate::proof::joined(scope.spawn(alone)))
 }
 
 /// Why nothing can be mounted here; `None` where it can.

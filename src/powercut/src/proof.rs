@@ -7,8 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,12 +18,17 @@ use rand_chacha::ChaCha8Rng;
 use store::Tree;
 
 use crate::common::drain;
-use crate::forgetful::{self, Cut, ForgetfulFs, Sync};
+use crate::forgetful::{self, Cut, ForgetfulFs, Renames, Sync};
 use crate::lossy::{self, FileSystem, Image, LossyDisk};
 use crate::workload::{REACH, Workload, prepare};
 
 /// How many cases are tried at once: most of the time goes into waiting for the kernel.
 const WORKERS: usize = 4;
+
+/// The disk itself could not be used: that says nothing about the tree, and ends the proof.
+#[derive(Debug, thiserror::Error)]
+#[error("the disk of the test cannot be used")]
+struct Unusable;
 
 /// How a run is broken off.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +51,9 @@ impl Crash {
     }
 }
 
+/// What a run does; it says the phase it enters.
+pub type Work<'w> = dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync + 'w;
+
 /// A disk that a run can be recorded on.
 pub trait Layer {
     /// What the disk holds.
@@ -61,11 +70,7 @@ pub trait Layer {
     /// Where the tree is.
     fn root<'m>(&self, mounted: &'m Self::Mounted) -> &'m Path;
     /// Does the work of a run, in the phases that it says.
-    fn work(
-        &self,
-        mounted: &Self::Mounted,
-        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync),
-    ) -> Result<()>;
+    fn work(&self, mounted: &Self::Mounted, work: &Work<'_>) -> Result<()>;
     /// Takes the disk out of use.
     fn end(&self, mounted: Self::Mounted) -> Result<Self::Recording>;
     /// How many operations a recording has.
@@ -99,18 +104,14 @@ impl Layer for Forgetful {
     }
 
     fn mount(&self, state: &Self::State) -> Result<Self::Mounted> {
-        ForgetfulFs::mount(state.clone(), self.0.clone())
+        ForgetfulFs::mount(state.clone(), self.0.clone()).context(Unusable)
     }
 
     fn root<'m>(&self, mounted: &'m Self::Mounted) -> &'m Path {
         mounted.path()
     }
 
-    fn work(
-        &self,
-        mounted: &Self::Mounted,
-        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync),
-    ) -> Result<()> {
+    fn work(&self, mounted: &Self::Mounted, work: &Work<'_>) -> Result<()> {
         work(&|phase| mounted.enter(phase))
     }
 
@@ -177,6 +178,7 @@ impl Layer for Lossy {
     }
 
     fn mount(&self, state: &Self::State) -> Result<Self::Mounted> {
+        // A disk that cannot be mounted is a finding.
         LossyDisk::mount(state, self.file_system, self.ignore_flushes)
     }
 
@@ -184,11 +186,7 @@ impl Layer for Lossy {
         mounted.path()
     }
 
-    fn work(
-        &self,
-        _: &Self::Mounted,
-        work: &(dyn Fn(&dyn Fn(&'static str)) -> Result<()> + std::marker::Sync),
-    ) -> Result<()> {
+    fn work(&self, _: &Self::Mounted, work: &Work<'_>) -> Result<()> {
         crate::calls::without(&self.ignored_calls, || work(&|_| ()))
     }
 
@@ -262,73 +260,86 @@ where
 {
     let begun = Instant::now();
     let bench = Bench::new(layer, extent)?;
-    let recording = bench.first(extent.seed)?;
+    let recording = bench.first(&sizes(&mut chance(extent.seed, 1)))?;
     let operations = layer.operations(&recording);
     let cuts = spread(operations, extent.cuts);
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Report::default()));
-    std::thread::scope(|scope| {
-        let work = || {
-            while let Some(at) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut report = Report::default();
-                let case = Case {
-                    at: *at,
-                    seed: extent.seed,
-                    crash: None,
-                };
-                if let Err(error) = bench.case(&recording, case, &mut report) {
-                    report.failures.push(format!("{error:#}"));
-                }
-                done.lock().unwrap_or_else(PoisonError::into_inner).add(report);
-            }
-        };
-        for _ in 0..WORKERS {
-            scope.spawn(work);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut report = Report::default();
+        while let Some(at) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let case = Case {
+                at: *at,
+                seed: extent.seed,
+                crash: None,
+            };
+            let failure = bench.verdict(&recording, case, &mut report)?;
+            report.failures.extend(failure);
         }
+        Ok(report)
+    };
+    let reports: Result<Vec<Report>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(joined).collect()
     });
-    let mut report = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut report = Report::default();
+    reports?.into_iter().for_each(|part| report.add(part));
     report.operations = operations;
     report.cuts = cuts.len();
     report.took = begun.elapsed();
     Ok(report)
 }
 
-/// Looks for a case that fails, the last operations first, with and without the process dying before the power; what it says.
-pub fn refute<L: Layer>(layer: &L, extent: Extent) -> Result<Option<String>> {
-    let bench = Bench::new(layer, extent)?;
-    let recording = bench.first(extent.seed)?;
-    for at in spread(layer.operations(&recording), extent.cuts)
-        .into_iter()
-        .rev()
-    {
-        for crash in [Crash::Power(Cut::Strict), Crash::Kill] {
-            let case = Case {
-                at,
-                seed: extent.seed,
-                crash: Some(crash),
-            };
-            if let Err(error) = bench.case(&recording, case, &mut Report::default()) {
-                return Ok(Some(format!("{error:#}")));
-            }
+/// What a thread returned; a panic in it goes on here.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Every kind of sync that the queue asks for, opening included, in a run that touches every home.
+pub fn kinds_of_syncs() -> Result<BTreeSet<String>> {
+    let layer = Forgetful::default();
+    let bench = Bench {
+        layer: &layer,
+        workload: Workload::through_every_home()?,
+    };
+    Ok(bench.first(&[1])?.syncs.iter().map(kind).collect())
+}
+
+/// Looks for a case that fails when the syncs of one kind are acknowledged and not done; what it says. The power goes at the
+/// end of the run, and at the end of a second run that found what a killed first one left visible and not durable.
+///
+/// Every rename between two folders is two changes here: each folder's own sync is what counts.
+pub fn without_sync(ignored: &str) -> Result<Option<String>> {
+    let kind_ignored = ignored.to_owned();
+    let layer = Forgetful(forgetful::Options {
+        renames: Renames::Torn,
+        ignored: Arc::new(move |sync| kind(sync) == kind_ignored),
+    });
+    let bench = Bench {
+        layer: &layer,
+        workload: Workload::through_every_home()?,
+    };
+    let recording = bench.first(&[1])?;
+    let last = recording.operations();
+    let visible = |at: &usize| {
+        let operation = recording.operation(*at);
+        operation.starts_with("rename")
+            || operation.starts_with("write unmatched.log")
+            || operation.starts_with("make")
+    };
+    let killed = (0..=last).filter(visible).map(|at| (at, Crash::Kill));
+    for (at, crash) in std::iter::once((last, Crash::Power(Cut::Strict))).chain(killed) {
+        let case = Case {
+            at,
+            seed: 0,
+            crash: Some(crash),
+        };
+        if let Some(failure) = bench.verdict(&recording, case, &mut Report::default())? {
+            return Ok(Some(failure));
         }
     }
     Ok(None)
-}
-
-/// Every kind of sync that a run asks for, opening included.
-pub fn kinds_of_syncs(extent: Extent) -> Result<BTreeSet<String>> {
-    let layer = Forgetful::default();
-    let recording = Bench::new(&layer, extent)?.first(extent.seed)?;
-    Ok(recording.syncs.iter().map(kind).collect())
-}
-
-/// The layer that acknowledges the syncs of one kind and does none of them.
-#[must_use]
-pub fn without(kind_ignored: &str) -> Forgetful {
-    let ignored = kind_ignored.to_owned();
-    Forgetful(forgetful::Options {
-        ignored: Arc::new(move |sync| kind(sync) == ignored),
-        ..forgetful::Options::default()
-    })
 }
 
 /// What a sync is for: the folder, or what the file's bytes are; and when.
@@ -371,7 +382,8 @@ fn chance(seed: u64, at: u64) -> ChaCha8Rng {
 struct Case {
     at: usize,
     seed: u64,
-    /// How the first run is broken off, if it is not drawn; the second run is then not broken off before its end.
+    /// How the first run is broken off, if it is not drawn; the second, one message at a time, then loses the power at its
+    /// end.
     crash: Option<Crash>,
 }
 
@@ -387,10 +399,9 @@ impl<'l, L: Layer> Bench<'l, L> {
     }
 
     /// The run that is cut everywhere.
-    fn first(&self, seed: u64) -> Result<L::Recording> {
+    fn first(&self, sizes: &[usize]) -> Result<L::Recording> {
         let mounted = self.layer.mount(&self.layer.start()?)?;
-        self.run(&mounted, &sizes(&mut chance(seed, 1)))
-            .context("the first run")?;
+        self.run(&mounted, sizes).context("the first run")?;
         self.workload
             .compare(self.layer.root(&mounted))
             .context("after the first run")?;
@@ -408,6 +419,15 @@ impl<'l, L: Layer> Bench<'l, L> {
         })
     }
 
+    /// What a case shows to be wrong with the tree, if anything.
+    fn verdict(&self, first: &L::Recording, case: Case, report: &mut Report) -> Result<Option<String>> {
+        match self.case(first, case, report) {
+            Ok(()) => Ok(None),
+            Err(error) if error.is::<Unusable>() => Err(error),
+            Err(error) => Ok(Some(format!("{error:#}"))),
+        }
+    }
+
     fn case(&self, first: &L::Recording, case: Case, report: &mut Report) -> Result<()> {
         let chance = &mut chance(case.seed, 2 + case.at as u64);
         let crash = case.crash.unwrap_or_else(|| Crash::drawn(chance));
@@ -418,8 +438,9 @@ impl<'l, L: Layer> Bench<'l, L> {
         );
         let state = self.layer.crash(first, case.at, crash, chance);
         report.crashes += 1;
+        let batches = case.crash.map_or_else(|| sizes(chance), |_| vec![1]);
         let second = self
-            .resume(&state, &sizes(chance), report)
+            .resume(&state, &batches, report)
             .with_context(|| when.clone())?;
 
         let last = self.layer.operations(&second);
@@ -448,7 +469,7 @@ impl<'l, L: Layer> Bench<'l, L> {
             drop(Tree::open(root)?);
             self.workload.compare(root)
         });
-        self.layer.end(mounted)?;
+        self.layer.end(mounted).context(Unusable)?;
         report.compared += 1;
         compared.with_context(|| format!("{when}, then the power at its end"))
     }
@@ -469,7 +490,7 @@ impl<'l, L: Layer> Bench<'l, L> {
                     .with_context(|| format!("after the run from offset {offset}"))
             });
         report.compared += 1;
-        let recording = self.layer.end(mounted)?;
+        let recording = self.layer.end(mounted).context(Unusable)?;
         resumed.map(|()| recording)
     }
 }

@@ -47,7 +47,33 @@ impl Workload {
         if let Some(event) = events.get_mut(count / 2) {
             *event = Event::deleted(&[CORRUPTED]);
         }
-        let after: Vec<Files> = (0..=count)
+        Self::of(events)
+    }
+
+    /// Few messages after which a rename has been made into and out of every home.
+    pub(crate) fn through_every_home() -> Result<Self> {
+        use Role::{Operator, Validator};
+        Self::of(vec![
+            Event::validated(&["cell-b"]),
+            Event::created("cell-a", Operator),
+            Event::edited("cell-a", Operator, 2),
+            Event::validated(&["cell-a"]),
+            Event::Garbage(vec![0xc1; 4]),
+            Event::created("cell-b", Operator),
+            Event::deleted(&["cell-b"]),
+            Event::edited("cell-a", Validator, 0),
+            Event::deleted(&[CORRUPTED]),
+            // From here on no folder that a name leaves is synced once more by a later message.
+            Event::created("cell-c", Validator),
+            Event::created("cell-d", Operator),
+            Event::created("cell-e", Operator),
+            Event::validated(&["cell-d"]),
+            Event::deleted(&["cell-c"]),
+        ])
+    }
+
+    fn of(events: Vec<Event>) -> Result<Self> {
+        let after: Vec<Files> = (0..=events.len())
             .map(|n| model(events.get(..n).unwrap_or(&events)))
             .collect();
         let root = tempfile::tempdir()?;

@@ -10,12 +10,18 @@ mod state;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fuser::{BackgroundSession, Config, MountOption, Session};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 use rand::Rng;
 
 pub use state::{Cut, Renames, State};
+
+/// How long the last user of a mount may take to let go of it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A sync that a process asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +158,8 @@ impl Mounted {
     /// Unmounts and returns what happened.
     pub fn end(mut self) -> Result<Recording> {
         if let Some(session) = self.session.take() {
-            session.umount_and_join().context("cannot unmount")?;
+            unmount(self.dir.path())?;
+            join(session);
         }
         Ok(self.recording())
     }
@@ -162,10 +169,27 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             // Lazily, for a file may still be open where a test has failed.
-            let _ = nix::mount::umount2(self.dir.path(), nix::mount::MntFlags::MNT_DETACH);
+            let _ = umount2(self.dir.path(), MntFlags::MNT_DETACH);
             drop(session);
         }
     }
+}
+
+/// Unmounts; where the last user of a mount lets go of it a moment later (a loop device does), with patience.
+pub(crate) fn unmount(path: &Path) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match umount2(path, MntFlags::empty()) {
+            Err(Errno::EBUSY) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
+            done => return done.with_context(|| format!("cannot unmount {}", path.display())),
+        }
+    }
+}
+
+/// Waits for the server of a file system that was unmounted. How it learns of that depends on what it was waiting for: an
+/// end and an aborted connection are the same here.
+pub(crate) fn join(session: BackgroundSession) {
+    let _ = session.join();
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {

@@ -12,23 +12,19 @@ mod server;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fuser::{BackgroundSession, Config, MountOption, Session};
-use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use rand::{Rng, RngExt};
 
-use crate::forgetful::Cut;
+use crate::forgetful::{Cut, join, unmount};
 pub use image::Image;
 
 /// The disk's name in the FUSE file system.
 const FILE: &str = "disk.img";
 /// What a disk writes in one piece.
 const SECTOR: usize = 512;
-/// How long the loop device may take to let go of the disk.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The file system on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,24 +218,14 @@ impl Mounted {
 
     fn unmount(&mut self) -> Result<()> {
         if std::mem::take(&mut self.mounted) {
-            patiently(self.above.path())?;
+            unmount(self.above.path())?;
         }
         if let Some(session) = self.session.take() {
             // The loop device detaches itself with the last user of it, a moment after.
-            patiently(self.below.path())?;
-            session.join().context("the disk's thread failed")?;
+            unmount(self.below.path())?;
+            join(session);
         }
         Ok(())
-    }
-}
-
-fn patiently(path: &Path) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        match umount2(path, MntFlags::empty()) {
-            Err(Errno::EBUSY) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
-            done => return done.with_context(|| format!("cannot unmount {}", path.display())),
-        }
     }
 }
 
