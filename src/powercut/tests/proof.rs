@@ -2,11 +2,6 @@
 //!
 //! `cargo run -p powercut -- --seed S --cuts N` is the same at any length.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what only prepares a test may fail as a test does"
-)]
-
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +47,7 @@ fn power_lost_behind_any_operation_costs_nothing_but_a_replay() {
         return;
     }
     let every = usize::MAX;
-    for (seed, cuts) in [(1, every), (2, 60), (3, 60)] {
+    for (seed, cuts) in [(1, every), (2, 40)] {
         assert_sound(&privately(|| prove(&Forgetful::default(), extent(seed, cuts))).unwrap());
     }
 }

@@ -286,8 +286,8 @@ impl Recording {
         image
     }
 
-    /// What the next boot finds on the disk when the power was cut behind event `at`: of the writes since the last flush those with a probability,
-    /// some of them torn.
+    /// What the next boot finds on the disk when the power was cut behind event `at`: of the writes since the last flush any part,
+    /// by blocks of which some are torn between sectors.
     #[must_use]
     pub fn cut(&self, at: usize, cut: Cut, chance: &mut impl Rng) -> Image {
         let seen = self.events.get(..at).unwrap_or(&self.events);
@@ -303,7 +303,9 @@ impl Recording {
                     if !chance.random_bool(kept) {
                         continue;
                     }
-                    let torn = chance.random_bool(0.1);
+                    // ext4 counts on its superblock, in the first block, to be written whole: it checks its sum before the
+                    // journal could repair it.
+                    let torn = at > 0 && chance.random_bool(0.1);
                     for (at, sector) in (at..).step_by(SECTOR).zip(block.chunks(SECTOR)) {
                         if !torn || chance.random_bool(0.5) {
                             image.write(at, sector);
