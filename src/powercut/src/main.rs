@@ -20,6 +20,9 @@ struct Options {
     /// How many messages a run has.
     #[arg(long, default_value_t = 40)]
     messages: usize,
+    /// The only file system to try: forgetful, ext4 or xfs. All of them, if it is not given.
+    #[arg(long, value_parser = ["forgetful", "ext4", "xfs"])]
+    on: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -38,9 +41,14 @@ fn run(options: &Options) -> Result<bool> {
         println!("skipped: powercut: {why}");
         return Ok(true);
     }
+    let wanted = |name: &str| options.on.as_deref().is_none_or(|only| only == name);
     privately(|| {
-        let mut sound = long("forgetful", &Forgetful::default(), options)?;
-        for file_system in [FileSystem::Ext4, FileSystem::Xfs] {
+        let mut sound = true;
+        if wanted("forgetful") {
+            sound &= long("forgetful", &Forgetful::default(), options)?;
+        }
+        let known = [FileSystem::Ext4, FileSystem::Xfs];
+        for file_system in known.into_iter().filter(|known| wanted(known.name())) {
             match file_system.missing() {
                 Some(why) => println!("skipped: {}: {why}", file_system.name()),
                 None => sound &= long(file_system.name(), &Lossy::honest(file_system)?, options)?,

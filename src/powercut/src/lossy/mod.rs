@@ -3,7 +3,7 @@
 //! The disk is one file on a FUSE file system of ours, a loop device on top of it, and ext4 or xfs on that. The kernel's loop
 //! device passes a write on before it calls it done, and a flush as a sync of the file, so that the order in which both arrive
 //! here is the order the file system asked for. A cut keeps every write before the last flush and any part of those after
-//! it, in pieces of 512 bytes; the next mount replays the journal as after a real one. This is the proof for syncfs(2) and for
+//! it, in blocks that may be torn between sectors; the next mount replays the journal as after a real one. This is the proof for syncfs(2) and for
 //! whatever else a file system does by itself.
 
 mod image;
@@ -95,6 +95,13 @@ impl FileSystem {
         Ok(Image::of(&std::fs::read(&path)?))
     }
 
+    /// Whether the file system can be mounted when the block at `at` was torn between sectors. ext4 writes whole blocks again from
+    /// its journal, but checks the sum of its superblock before. xfs reads a block, and checks its sum, before it
+    /// repairs it from its log.
+    fn bears_torn(self, at: u64) -> bool {
+        self == Self::Ext4 && at > 0
+    }
+
     fn options(self) -> &'static str {
         match self {
             Self::Ext4 => "loop,noatime,nodiscard",
@@ -147,7 +154,7 @@ pub struct LossyDisk;
 impl LossyDisk {
     /// Mounts the file system on `image`, in a folder of its own; unmounted when dropped. With `ignore_flushes` the disk
     /// acknowledges flushes and does none.
-    pub fn mount(image: &Image, on_it: FileSystem, ignore_flushes: bool) -> Result<Mounted> {
+    pub fn mount(image: &Image, file_system: FileSystem, ignore_flushes: bool) -> Result<Mounted> {
         let (below, above) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let shared = Arc::new(Mutex::new(Shared {
             now: image.clone(),
@@ -160,6 +167,7 @@ impl LossyDisk {
             .and_then(Session::spawn)
             .context("cannot mount a FUSE file system")?;
         let mut mounted = Mounted {
+            file_system,
             base: image.clone(),
             shared,
             session: Some(session),
@@ -168,7 +176,7 @@ impl LossyDisk {
             above,
         };
         run(Command::new("mount")
-            .args(["-t", on_it.name(), "-o", on_it.options()])
+            .args(["-t", file_system.name(), "-o", file_system.options()])
             .arg(mounted.below.path().join(FILE))
             .arg(mounted.above.path()))?;
         mounted.mounted = true;
@@ -179,6 +187,7 @@ impl LossyDisk {
 /// The file system on its disk, mounted.
 #[derive(Debug)]
 pub struct Mounted {
+    file_system: FileSystem,
     base: Image,
     shared: Arc<Mutex<Shared>>,
     session: Option<BackgroundSession>,
@@ -198,6 +207,7 @@ impl Mounted {
     #[must_use]
     pub fn recording(&self) -> Recording {
         Recording {
+            file_system: self.file_system,
             base: self.base.clone(),
             events: lock(&self.shared).events.clone(),
         }
@@ -243,6 +253,7 @@ impl Drop for Mounted {
 /// A run, as the disk saw it.
 #[derive(Debug, Clone)]
 pub struct Recording {
+    file_system: FileSystem,
     base: Image,
     events: Vec<Event>,
 }
@@ -303,9 +314,7 @@ impl Recording {
                     if !chance.random_bool(kept) {
                         continue;
                     }
-                    // ext4 counts on its superblock, in the first block, to be written whole: it checks its sum before the
-                    // journal could repair it.
-                    let torn = at > 0 && chance.random_bool(0.1);
+                    let torn = self.file_system.bears_torn(at) && chance.random_bool(0.1);
                     for (at, sector) in (at..).step_by(SECTOR).zip(block.chunks(SECTOR)) {
                         if !torn || chance.random_bool(0.5) {
                             image.write(at, sector);
