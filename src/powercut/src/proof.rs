@@ -326,6 +326,7 @@ pub fn without_sync(ignored: &str) -> Result<Option<String>> {
         let operation = recording.operation(*at);
         operation.starts_with("rename")
             || operation.starts_with("write unmatched.log")
+            || operation.starts_with("write ledger.log")
             || operation.starts_with("make")
     };
     let killed = (0..=last).filter(visible).map(|at| (at, Crash::Kill));

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rand::{Rng, RngExt};
 use store::{Paths, Tree};
 
-use crate::common::{Event, Image, Model, drain};
+use crate::common::{Event, Image, Model, comparable, drain};
 
 /// What files hold, by their path under the root.
 pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -103,7 +103,7 @@ impl Workload {
     }
 
     fn compare_files(&self, found: &Files, root: &Path) -> Result<()> {
-        same(found, &self.undisturbed)?;
+        same(&comparable(found), &comparable(&self.undisturbed))?;
         self.against_model(found)?;
         let offset = store::offset::read(&Paths::under(root).offset_file())?;
         anyhow::ensure!(offset == self.events.len() as u64, "the offset is {offset}");
@@ -165,6 +165,7 @@ impl Workload {
             );
         }
         self.check_misses(&paths, offset)?;
+        self.check_ledger(&found, offset)?;
         Ok(offset)
     }
 
@@ -191,6 +192,28 @@ impl Workload {
         Ok(())
     }
 
+    /// What the ledger said of the messages below the offset it still says; of what comes after, any part may be torn.
+    fn check_ledger(&self, found: &Files, offset: u64) -> Result<()> {
+        let lines = |files: &Files| -> Vec<String> {
+            let text = files
+                .get(Path::new("ledger.log"))
+                .map(|bytes| String::from_utf8_lossy(bytes));
+            text.iter()
+                .flat_map(|text| text.lines())
+                .filter_map(without_time)
+                .collect()
+        };
+        let recorded = lines(found);
+        for line in lines(&self.undisturbed) {
+            let at: Option<u64> = line.split(' ').next().and_then(|at| at.parse().ok());
+            anyhow::ensure!(
+                at.is_none_or(|at| at >= offset) || recorded.contains(&line),
+                "the ledger has forgotten {line}"
+            );
+        }
+        Ok(())
+    }
+
     fn check_misses(&self, paths: &Paths, offset: u64) -> Result<()> {
         let expected = self.undisturbed.get(Path::new("unmatched.log"));
         let whole = tempfile::tempdir()?;
@@ -207,6 +230,13 @@ impl Workload {
         }
         Ok(())
     }
+}
+
+/// A line of the ledger, of which the time is the run's own.
+fn without_time(line: &str) -> Option<String> {
+    let (offset, rest) = line.split_once(' ')?;
+    let (_, what) = rest.split_once(' ')?;
+    Some(format!("{offset} {what}"))
 }
 
 /// A message about a name near `at`, out of the order of [`NAMES`].

@@ -1,10 +1,10 @@
 //! [`LossyDisk`]: a disk under a real file system that loses what was not flushed.
 //!
 //! The disk is one file on a FUSE file system of ours, a loop device on top of it, and ext4 or xfs on that. The kernel's loop
-//! device passes a write on before it calls it done, and a flush as a sync of the file, so that the order in which both arrive
-//! here is the order the file system asked for. A cut keeps every write before the last flush and any part of those after
-//! it, in blocks that may be torn between sectors; the next mount replays the journal as after a real one. This is the proof for syncfs(2) and for
-//! whatever else a file system does by itself.
+//! device passes a write on before it calls it done, and a flush as a sync of the file, so that the order in which both
+//! arrive here is the order the file system asked for. A cut keeps every write before the last flush and any part of those
+//! after it, in blocks that may be torn between sectors; the next mount replays the journal as after a real one. This is
+//! the proof for syncfs(2) and for whatever else a file system does by itself.
 
 mod image;
 mod server;
