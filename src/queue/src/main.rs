@@ -167,10 +167,7 @@ async fn serve(
     };
     let mut manager = Manager::new();
     let flag = shutdown.flag();
-    let done = queue::run(source, tree, &options, &flag, |progress| {
-        manager.hear(progress)
-    })
-    .await;
+    let done = queue::run(source, tree, &options, &flag, |progress| manager.hear(progress)).await;
     notify::stopping();
     Ok(done?)
 }

@@ -140,8 +140,8 @@ pub fn verify(paths: &Paths, depth: Depth, mut progress: impl FnMut(u64, u64)) -
         let state = recorded.remove(&name);
         let problems = &mut verification.differences;
         let mut add = |problem| problems.push((name.clone(), problem));
-        match compare(&name, &found, state, &mut add) {
-            Some((home, _)) if home == Home::Corrupted => verification.set_aside += 1,
+        match compare(&found, state, &mut add) {
+            Some((Home::Corrupted, _)) => verification.set_aside += 1,
             Some((home, state)) if depth == Depth::Bytes => {
                 bytes(paths, &name, home, &state, &mut add)?;
             }
@@ -161,12 +161,7 @@ pub fn verify(paths: &Paths, depth: Depth, mut progress: impl FnMut(u64, u64)) -
 }
 
 /// Where an annotation is, and what the ledger says of it, if the two agree so far.
-fn compare(
-    name: &Name,
-    found: &Found,
-    state: Option<State>,
-    add: &mut impl FnMut(Problem),
-) -> Option<(Home, State)> {
+fn compare(found: &Found, state: Option<State>, add: &mut impl FnMut(Problem)) -> Option<(Home, State)> {
     let Some(&home) = found.labels.first() else {
         // An image that went ahead of a label which is on its way has one in another home.
         found
@@ -196,7 +191,6 @@ fn compare(
             found: home,
         }),
     }
-    tracing::debug!(%name, "tree and ledger differ");
     None
 }
 

@@ -28,8 +28,19 @@ pub struct Setup {
 impl Setup {
     /// A daemon that reads `stream` from the broker at `port` of this machine, with everything it needs under `folder`.
     pub fn new(program: &Path, folder: &Path, port: u16, stream: &str, more: &str) -> anyhow::Result<Self> {
-        let root = folder.join("azaion");
-        fs::create_dir_all(&root)?;
+        Self::on(program, folder, &folder.join("azaion"), port, stream, more)
+    }
+
+    /// The same with a tree that lies elsewhere.
+    pub fn on(
+        program: &Path,
+        folder: &Path,
+        root: &Path,
+        port: u16,
+        stream: &str,
+        more: &str,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(root)?;
         let config = folder.join("config.yaml");
         let text = format!(
             "root_dir: {}\nrabbitmq:\n  port: {port}\n  user: {USER}\n  password: {PASSWORD}\n  queue_name: {stream}\n{more}",
@@ -40,7 +51,7 @@ impl Setup {
         std::io::Write::write_all(&mut file.open(&config)?, text.as_bytes())?;
         Ok(Self {
             program: program.to_owned(),
-            root,
+            root: root.to_owned(),
             config,
             log: folder.join("log"),
         })
@@ -54,6 +65,20 @@ impl Setup {
     /// Starts it under a service manager that listens at this socket.
     pub fn start_under(&self, manager: &Path) -> anyhow::Result<Daemon> {
         self.spawn(Command::new(&self.program).env("NOTIFY_SOCKET", manager))
+    }
+
+    /// The same with a watchdog that wants to hear from it within this time.
+    pub fn start_watched(&self, manager: &Path, limit: Duration) -> anyhow::Result<Daemon> {
+        self.spawn(
+            Command::new(&self.program)
+                .env("NOTIFY_SOCKET", manager)
+                .env("WATCHDOG_USEC", limit.as_micros().to_string()),
+        )
+    }
+
+    /// Starts it with more arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> anyhow::Result<Daemon> {
+        self.spawn(Command::new(&self.program).args(arguments))
     }
 
     fn spawn(&self, command: &mut Command) -> anyhow::Result<Daemon> {
@@ -124,6 +149,11 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(2));
         }
         bail!("the daemon did not stop within {STOP:?}:\n{}", self.setup.tail())
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.child.wait()?)
     }
 
     /// Waits until everything before `offset` is durable.

@@ -86,6 +86,8 @@ enum Soak {
     Train(soak::Options),
     /// The queue against a real broker, with something that fails again and again
     Queue(trial::Soak),
+    /// The queue on file systems that lose power behind every operation
+    Powercut(trial::PowerCut),
 }
 
 #[derive(clap::Args, Default)]
@@ -215,6 +217,10 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Soak(Soak::Queue(options)) => {
             let holds = trial::soak(&options, &workspace, &process_env)?;
+            Ok(exit(holds, FOUND_PROBLEMS))
+        }
+        Verb::Soak(Soak::Powercut(options)) => {
+            let holds = trial::power_cut(&options, &workspace)?;
             Ok(exit(holds, FOUND_PROBLEMS))
         }
         Verb::Soak(Soak::Train(options)) => {

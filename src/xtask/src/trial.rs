@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -79,10 +79,39 @@ pub fn soak(options: &Soak, workspace: &Workspace, env: Env<'_>) -> anyhow::Resu
         .args(["--failing", failing.as_str(), "--broker", broker])
         .status()
         .with_context(|| format!("cannot start {}", trial.display()))?;
+    verdict(status, "the soak")
+}
+
+/// A power cut behind every operation, on file systems that forget what was not synced.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PowerCut {
+    /// Another number, other messages and losses
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Cuts on each file system
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    cuts: usize,
+}
+
+/// Cuts the power; true if nothing was lost and nothing doubled.
+///
+/// # Errors
+/// It does not build or cannot run.
+pub fn power_cut(options: &PowerCut, workspace: &Workspace) -> anyhow::Result<bool> {
+    let program = programs::build(workspace, "powercut")?;
+    let status = Command::new(&program)
+        .args(["--seed", &options.seed.to_string()])
+        .args(["--cuts", &options.cuts.to_string()])
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    verdict(status, "the power cuts")
+}
+
+fn verdict(status: ExitStatus, what: &str) -> anyhow::Result<bool> {
     match status.code() {
         Some(0) => Ok(true),
         Some(2) => Ok(false),
-        _ => bail!("the soak ended with {status}"),
+        _ => bail!("{what} ended with {status}"),
     }
 }
 
