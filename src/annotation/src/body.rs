@@ -36,6 +36,7 @@ pub(crate) fn read(
 /// Notes what a body shows, up to where it breaks.
 pub(crate) fn outline(body: &[u8], limits: &Limits, outline: &mut Outline) -> Result<(), DecodeError> {
     let mut fields = Fields::open(body, limits)?;
+    let property = outline.status;
     while let Some(index) = fields.next()? {
         let value = fields.reader.clone();
         match (index, fields.reader.token()?) {
@@ -46,9 +47,10 @@ pub(crate) fn outline(body: &[u8], limits: &Limits, outline: &mut Outline) -> Re
             }
             (Some(5), Token::Str(text)) => outline.detections_bytes = Some(text.len()),
             (Some(6), Token::Bin(image)) => outline.image_bytes = Some(image.len()),
-            // Where the status lies depends on the layout.
-            (Some(1 | 10), Token::Int(number)) => {
-                outline.status = outline.status.or(Status::from_number(number));
+            // Only a bulk message has it there, and only that can have a list of names.
+            (Some(1), Token::Int(number)) => outline.status = property.or(Status::from_number(number)),
+            (Some(10), Token::Int(number)) if outline.names.is_none() => {
+                outline.status = property.or(Status::from_number(number));
             }
             _ => {}
         }
