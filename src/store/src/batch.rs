@@ -70,14 +70,15 @@ pub struct Unknown<'b> {
     /// Nowhere, where the miss is recorded already.
     mentions: Option<&'b mut Vec<Mention>>,
     offset: u64,
+    /// Whether an earlier commit may have begun to create it.
+    begun: bool,
     line: Line<'b>,
 }
 
 impl Unknown<'_> {
     /// Creates the annotation. Its image is saved as it is.
     pub fn create(self, home: Home, image: Bytes, label: String) {
-        // Lines come before files: where none was written, no file was either.
-        let begun = self.line.entries.is_none();
+        let begun = self.begun;
         self.line
             .write(Event::Created, self.slot.key(), Some(home), Some(&label));
         self.slot.insert(Change::Create {
@@ -242,6 +243,8 @@ impl<'t> Batch<'t> {
                 slot: vacant,
                 mentions: (!missed).then_some(&mut self.mentions),
                 offset,
+                // Lines come before files: where none was written, no file was either.
+                begun: recorded || self.turn == Turn::Again,
                 line,
             }),
         })

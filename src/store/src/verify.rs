@@ -141,7 +141,7 @@ pub fn verify(paths: &Paths, depth: Depth, mut progress: impl FnMut(u64, u64)) -
         let problems = &mut verification.differences;
         let mut add = |problem| problems.push((name.clone(), problem));
         match compare(&name, &found, state, &mut add) {
-            Some((home, _)) if home == Home::Corrupted => verification.set_aside += 1,
+            Some((Home::Corrupted, _)) => verification.set_aside += 1,
             Some((home, state)) if depth == Depth::Bytes => {
                 bytes(paths, &name, home, &state, &mut add)?;
             }
