@@ -9,6 +9,7 @@
 //!
 //! [`verbs`] is what an operator asks of the queue, beside the daemon or while it is stopped.
 
+mod connection;
 mod counters;
 mod processor;
 mod rules;
@@ -16,6 +17,7 @@ mod run;
 mod status;
 pub mod verbs;
 
+pub use connection::{connection, megabytes};
 pub use counters::Counters;
 pub use processor::Processor;
 pub use run::{Error, Options, Progress, Summary, run};

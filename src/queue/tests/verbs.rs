@@ -569,7 +569,7 @@ async fn a_replay_that_was_stopped_goes_on_and_ends_with_the_last_message_known_
     let source = FileSource::open(&stream, 2, true).unwrap();
     let asked = Arc::clone(&stop);
     let sown = second
-        .fill(source, &options, &stop, |done, total| {
+        .fill(source, None, &options, &stop, |done, total| {
             assert_eq!(total, 43);
             asked.store(done >= 8, std::sync::atomic::Ordering::Relaxed);
         })
@@ -582,7 +582,7 @@ async fn a_replay_that_was_stopped_goes_on_and_ends_with_the_last_message_known_
     let source = FileSource::open(&stream, second.offset(), true).unwrap();
     stream_file(dir.path(), &morning());
     let on = flag();
-    let filled = second.fill(source, &options, &on, |_, _| {});
+    let filled = second.fill(source, None, &options, &on, |_, _| {});
     let sown = tokio::time::timeout(Duration::from_secs(20), filled)
         .await
         .unwrap()

@@ -33,7 +33,7 @@ pub use replay::{SecondTree, Sown};
 pub use status::{LastEvent, Standing, standing};
 pub use verify::{Difference, Rebuilt, Verified, rebuild_ledger, verify};
 
-use replay::from_file;
+use replay::{from_broker, from_file};
 
 /// Where the configuration is, unless another place is named.
 pub const CONFIG: &str = "/etc/azaion/config.yaml";
@@ -158,9 +158,12 @@ pub struct ReplayArgs {
     /// The second tree: a new folder, or the one where a former replay from the same offset stopped.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-    /// The stream file to read.
-    #[arg(long, value_name = "FILE")]
-    pub stream: PathBuf,
+    /// Read this stream file, to its end, instead of asking the broker of the configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub stream: Option<PathBuf>,
+    /// The configuration, which says where the broker is, and where the tree is: what that has read is read again.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
     /// One JSON object on stdout.
     #[arg(long)]
     pub json: bool,
@@ -209,7 +212,10 @@ pub fn run(verb: &Verb, shutdown: &Arc<AtomicBool>, progress: impl FnMut(u64, u6
             Answer::new(&history(&asked.paths()?, name)?, asked.json, DONE)
         }
         Verb::Replay(args) => {
-            let sown = from_file(args, shutdown, progress)?;
+            let sown = match &args.stream {
+                Some(stream) => from_file(args, stream, shutdown, progress)?,
+                None => from_broker(args, &Config::load(&args.config)?, shutdown, progress)?,
+            };
             let code = if sown.stopped { AGAIN } else { DONE };
             Answer::new(&sown, args.json, code)
         }
@@ -261,7 +267,9 @@ impl Asked {
     }
 }
 
-fn layout(config: &Config) -> Paths {
+/// Where the tree of a configuration lies.
+#[must_use]
+pub fn layout(config: &Config) -> Paths {
     let Config {
         root_dir,
         data_dir,

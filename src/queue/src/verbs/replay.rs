@@ -2,7 +2,8 @@
 //!
 //! The second tree is a whole one. The file `replay.yaml` in its root says where it was begun, and that it is no tree of
 //! anybody's own: a folder with anything else in it is refused. A replay that was cut off goes on where it stopped. It
-//! ends with the message that was the stream's last when it began, so that it ends although others are added.
+//! ends with the last message that the first tree has read; where there is no first tree, with the last that the stream
+//! was known to hold when it began. So it ends although others are added, and the two trees can be compared.
 
 use std::fmt;
 use std::fs;
@@ -13,16 +14,20 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
+use service::Config;
 use store::{Tree, atomic};
 use stream::file::FileSource;
+use stream::rabbit::{self, Patience, RabbitSource};
 use stream::{Batch, Limits, Link, Source};
 use tokio::sync::watch;
 
-use super::{Error, ReplayArgs, io};
-use crate::{Counters, Options, Progress, run};
+use super::{Error, ReplayArgs, io, layout};
+use crate::{Counters, Options, Progress, connection, run};
 
 /// Says where a second tree was begun.
 const MARK: &str = "replay.yaml";
+/// How often in a row a broker is tried that cannot be reached.
+const TRIES: u32 = 5;
 /// How long a stream that was reached, and neither sends a message nor says that it has one, is waited for.
 const EMPTY_AFTER: Duration = Duration::from_secs(5);
 
@@ -91,21 +96,23 @@ impl SecondTree {
         self.tree.offset()
     }
 
-    /// Reads `source` up to the message that is its last now, or until `shutdown` is set. `progress` hears how many messages
-    /// of how many are read.
+    /// Reads `source` up to the message at offset `last`, without one up to the last that it is known to hold now; or until
+    /// `shutdown` is set. `progress` hears how many messages of how many are read.
     pub async fn fill<S: Source>(
         self,
         source: S,
+        last: Option<u64>,
         options: &Options,
         shutdown: &Arc<AtomicBool>,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Sown, Error> {
         let from = self.from;
         let root = self.tree.paths().root().to_owned();
-        let mut source = UpToNow::new(source, self.tree.offset());
+        let mut source = UpTo::new(source, last, self.tree.offset());
         let told = |at: &Progress| {
-            let last = at.link.last_offset.unwrap_or(at.next_offset);
-            let total = last.saturating_add(1).saturating_sub(from);
+            let known = last.or(at.link.last_offset);
+            let end = known.map_or(at.next_offset, |last| last.saturating_add(1));
+            let total = end.saturating_sub(from);
             progress(at.next_offset.saturating_sub(from).min(total), total);
         };
         let summary = run(&mut source, self.tree, options, shutdown, told).await?;
@@ -126,33 +133,66 @@ fn parse(mark: &str) -> Option<u64> {
 /// [`SecondTree::fill`] from a stream file.
 pub(super) fn from_file(
     args: &ReplayArgs,
+    stream: &Path,
     shutdown: &Arc<AtomicBool>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Sown, Error> {
     // A stream that cannot be read leaves no folder behind.
-    FileSource::open(&args.stream, args.from, false)?;
+    FileSource::open(stream, args.from, false)?;
     let second = SecondTree::open(&args.to, args.from)?;
-    let source = FileSource::open(&args.stream, second.offset(), false)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let source = FileSource::open(stream, second.offset(), false)?;
+    runtime(args)?.block_on(second.fill(source, None, &Options::default(), shutdown, progress))
+}
+
+/// [`SecondTree::fill`] from the broker of the configuration.
+pub(super) fn from_broker(
+    args: &ReplayArgs,
+    config: &Config,
+    shutdown: &Arc<AtomicBool>,
+    progress: impl FnMut(u64, u64),
+) -> Result<Sown, Error> {
+    let read = store::offset::read(&layout(config).offset_file())?;
+    let last = read.checked_sub(1).filter(|last| *last >= args.from);
+    let second = SecondTree::open(&args.to, args.from)?;
+    let connection = rabbit::Options {
+        patience: Patience::Tries(TRIES),
+        ..connection(config, second.offset())
+    };
+    let options = Options {
+        batch: Limits {
+            // What is not durable yet counts as received: more than the buffer is never given.
+            max_bytes: connection.buffer / 2,
+            ..Limits::default()
+        },
+        ..Options::default()
+    };
+    runtime(args)?.block_on(async {
+        let source = RabbitSource::start(connection);
+        second.fill(source, last, &options, shutdown, progress).await
+    })
+}
+
+fn runtime(args: &ReplayArgs) -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(io("start threads for", &args.to))?;
-    runtime.block_on(second.fill(source, &Options::default(), shutdown, progress))
+        .map_err(io("start threads for", &args.to))
 }
 
-/// A source that ends with the message that was the last when it began.
-struct UpToNow<S> {
+/// A source that ends with a certain message.
+struct UpTo<S> {
     source: S,
     link: watch::Receiver<Link>,
     next: u64,
+    /// None until the source says.
     last: Option<u64>,
 }
 
-impl<S: Source> UpToNow<S> {
-    fn new(source: S, next: u64) -> Self {
+impl<S: Source> UpTo<S> {
+    fn new(source: S, last: Option<u64>, next: u64) -> Self {
         let link = source.watch();
-        let last = link.borrow().last_offset;
+        let last = last.or(link.borrow().last_offset);
         Self {
             source,
             link,
@@ -187,7 +227,7 @@ async fn silent(mut link: watch::Receiver<Link>) {
     }
 }
 
-impl<S: Source> Source for UpToNow<S> {
+impl<S: Source> Source for UpTo<S> {
     async fn next(&mut self, limits: Limits) -> Result<Option<Batch>, stream::Error> {
         if self.last.is_some_and(|last| self.next > last) {
             return Ok(None);
