@@ -124,10 +124,94 @@ def chunks():
     yield "all", chunk(packed, 10)
 
 
+def pack(value):
+    """MessagePack: the widest form of numbers and lengths, so that a mutation keeps the layout."""
+    match value:
+        case None:
+            return b"\xc0"
+        case int():
+            return b"\xd3" + struct.pack(">q", value)
+        case str():
+            return b"\xdb" + struct.pack(">I", len(value.encode())) + value.encode()
+        case bytes():
+            return b"\xc6" + struct.pack(">I", len(value)) + value
+        case list():
+            return b"\xdd" + struct.pack(">I", len(value)) + b"".join(map(pack, value))
+        case dict():
+            return b"\xdf" + struct.pack(">I", len(value)) + b"".join(pack(k) + pack(v) for k, v in value.items())
+        case float():
+            # No number of a message is a float: it stands for a point in time.
+            return b"\xd6\xff" + struct.pack(">I", int(value))
+    raise TypeError(type(value))
+
+
+DETECTIONS = '[{"cls":1,"x":0.5,"y":0.25,"w":0.125,"h":0.1,"confidence":0.9}]'
+CREATED = [0.0, "cell-a", "slide", 7, "jpg", DETECTIONS, b"\xff\xd8\xff pixels", 10, "a@example.org", 1, 10]
+DELETED = [["cell-a", "cell-b", "../cell"], 40, "a@example.org", 0.0]
+
+
+def bodies():
+    yield "created", pack(CREATED)
+    yield "created-map", pack(dict(enumerate(CREATED)))
+    yield "edited", pack(CREATED[:6] + [None] + CREATED[7:10] + [20])
+    yield "deleted", pack(DELETED)
+    yield "deleted-map", pack(dict(enumerate(DELETED)))
+    yield "short", b"\x9b\xd6\xff\0\0\0\0\xa1a\xa1s\x00\xa3jpg\xa2[]\xc4\x01x\x0a\xa1e\x01\x0a"
+    yield "longer", pack(CREATED + [{"a": [1, {}]}])
+    yield "deep", b"\xdc\0\x0c" + b"\x91" * 70 + b"\xc0"
+
+
+def amqp(body, properties=b"", data=b"\0\x53\x75\xb0"):
+    return properties + data + struct.pack(">I", len(body)) + body
+
+
+def property(value):
+    entry = b"\xa1\x10AnnotationStatus" + value
+    return b"\0\x53\x74\xc1" + bytes([len(entry) + 1, 2]) + entry
+
+
+def deflated(content):
+    """Stored, not compressed: the same bytes with every version of zlib."""
+    packer = zlib.compressobj(0, wbits=-15)
+    trailer = struct.pack("<II", zlib.crc32(content), len(content))
+    return b"\x1f\x8b\x08" + bytes(7) + packer.compress(content) + packer.flush() + trailer
+
+
+def messages():
+    created, deleted = pack(CREATED), pack(DELETED)
+    yield "plain", amqp(created)
+    yield "deleted", amqp(deleted, property(b"\xa1\x07Deleted"))
+    yield "gzip", amqp(deflated(created), property(b"\x54\x0a"))
+    yield "value", amqp(created, data=b"\0\x53\x77\xb0")
+    yield "split", amqp(created[:40]) + amqp(created[40:])
+    for name, width in {"ubyte": b"\x50\x0a", "int": b"\x71\0\0\0\x0a", "ulong": b"\x80" + bytes(7) + b"\x0a", "symbol": b"\xa3\x07Created"}.items():
+        yield name, amqp(created, property(width))
+    header = b"\0\x53\x70\xc0\x02\x01\x41"
+    annotations = b"\0\x53\x72\xc1\x06\x02\xa3\x01a\x54\x01"
+    named = b"\0\xa3\x14amqp:properties:list\x45"
+    footer = b"\0\x80" + bytes(7) + b"\x78\xd1" + struct.pack(">II", 4, 0)
+    yield "sections", header + annotations + named + amqp(created, property(b"\x54\x0a")) + footer
+
+
+def texts():
+    yield "two", b"[" + DETECTIONS[1:-1].encode() + b"," + DETECTIONS[1:-1].encode() + b"]"
+    yield "long-keys", b'[{"classNum":3,"centerX":0.5,"centerY":0.5,"width":1,"height":1e-3}]'
+    yield "empty", b"[]"
+    for name, number in {"negative": b"-1", "huge": b"1e308", "nan": b"NaN", "long": b"0." + b"3" * 60}.items():
+        yield name, b'[{"cls":0,"x":' + number + b',"y":0.5,"w":0.1,"h":0.1}]'
+    yield "unknown", b'[{"cls":0,"x":0.5,"y":0.5,"w":0.1,"h":0.1,"\\u0061":' + b"[" * 60 + b"]" * 60 + b"}]"
+
+
 for name, content in frames():
     put("frames", name, content)
 for name, content in chunks():
     put("chunks", name, content)
+for name, content in messages():
+    put("amqp", name, content)
+for name, content in bodies():
+    put("msgpack", name, content)
+for name, content in texts():
+    put("detections", name, content)
 for name, content in pickles():
     put("pickle", name, content)
 for name, content in containers():

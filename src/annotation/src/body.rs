@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     Annotation, AnnotationStatus, Bulk, DecodeError, FieldProblem, Limits, MalformedProblem, Message, Name,
-    NameError, Note, Origin, Redacted, Role, Status, Timestamp, detections,
+    NameError, Note, Origin, Outline, Redacted, Role, Status, Timestamp, detections,
     msgpack::{Reader, Token},
 };
 
@@ -31,6 +31,33 @@ pub(crate) fn read(
     };
     notes.extend(fields.notes());
     Ok(message)
+}
+
+/// Notes what a body shows, up to where it breaks.
+pub(crate) fn outline(body: &[u8], limits: &Limits, outline: &mut Outline) -> Result<(), DecodeError> {
+    let mut fields = Fields::open(body, limits)?;
+    let property = outline.status;
+    while let Some(index) = fields.next()? {
+        let value = fields.reader.clone();
+        match (index, fields.reader.token()?) {
+            (Some(0), Token::Array(count)) => outline.names = Some(count),
+            (Some(1), Token::Str(text)) => {
+                let text = std::str::from_utf8(text).ok();
+                outline.name = text.and_then(|text| Name::new(text).ok());
+            }
+            (Some(5), Token::Str(text)) => outline.detections_bytes = Some(text.len()),
+            (Some(6), Token::Bin(image)) => outline.image_bytes = Some(image.len()),
+            // Only a bulk message has it there, and only that can have a list of names.
+            (Some(1), Token::Int(number)) => outline.status = property.or(Status::from_number(number)),
+            (Some(10), Token::Int(number)) if outline.names.is_none() => {
+                outline.status = property.or(Status::from_number(number));
+            }
+            _ => {}
+        }
+        fields.reader = value;
+        fields.reader.skip(limits.depth)?;
+    }
+    Ok(())
 }
 
 /// Whether index 0 holds an array, as only the list of names does.

@@ -83,7 +83,7 @@ pub fn decode_shared(raw: &Bytes, limits: &Limits) -> Result<Decoded, DecodeErro
     Ok(Decoded { message, notes })
 }
 
-fn property_status(property: StatusProperty<'_>) -> Result<Status, DecodeError> {
+pub(crate) fn property_status(property: StatusProperty<'_>) -> Result<Status, DecodeError> {
     match property {
         StatusProperty::Number(number) => {
             Status::from_number(number).ok_or(DecodeError::StatusNumber { number })

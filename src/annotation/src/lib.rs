@@ -19,6 +19,7 @@ mod label;
 mod message;
 mod msgpack;
 mod name;
+mod outline;
 mod status;
 
 pub use amqp::{AmqpError, AmqpProblem};
@@ -30,4 +31,5 @@ pub use label::{Field, Label, LabelError, LabelProblem, MAX_CLASS, Row, RowError
 pub use message::{Annotation, Bulk, Decoded, Message, Note, Redacted, Timestamp};
 pub use msgpack::{Malformed, MalformedProblem};
 pub use name::{Name, NameError};
+pub use outline::Outline;
 pub use status::{AnnotationStatus, BulkStatus, Origin, Role, Status};

@@ -1,6 +1,7 @@
 //! The command line of `azaion`, as data.
 
-use crate::convert::Target;
+use crate::convert;
+use crate::import;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use torch::DeviceChoice;
@@ -34,6 +35,9 @@ pub enum Command {
     /// Turn existing datasets into annotation messages.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Look at the queue and its tree, and put right what went wrong.
+    #[command(subcommand)]
+    Queue(queue::verbs::Verb),
 }
 
 /// Work with model files.
@@ -201,7 +205,7 @@ pub struct ConvertArgs {
     pub from: PathBuf,
     /// The file to write; its ending, .pt or .safetensors, says what.
     #[arg(value_name = "B")]
-    pub to: Target,
+    pub to: convert::Target,
     /// Replace B if it exists.
     #[arg(long)]
     pub force: bool,
@@ -215,9 +219,22 @@ pub struct ConvertArgs {
 pub struct ImportYoloArgs {
     /// A folder with images/ and labels/.
     pub dir: PathBuf,
-    /// The stream file to append to.
+    /// The stream file to append to, or a stream of a broker: rabbitmq-stream://USER@HOST[:PORT]/STREAM, with TLS
+    /// rabbitmq-stream+tls://...
+    #[arg(long, value_name = "FILE|ADDRESS")]
+    pub to: import::Target,
+    /// A file that holds the broker's password.
     #[arg(long, value_name = "FILE")]
-    pub to: PathBuf,
+    pub password_file: Option<PathBuf>,
+    /// A configuration that holds the broker's account: user, password, virtual host, certificates.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Certificates (PEM) that vouch for the broker, with TLS.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Make the broker's stream if it does not exist. It keeps everything.
+    #[arg(long)]
+    pub create: bool,
     /// One JSON object on stdout.
     #[arg(long)]
     pub json: bool,

@@ -1,15 +1,17 @@
-//! Existing datasets as annotation messages: `azaion import yolo DIR --to FILE`.
+//! Existing datasets as annotation messages: `azaion import yolo DIR --to TARGET`.
 //!
 //! `DIR` holds images and labels in sister folders, `images/` and `labels/`, flat or with sub-folders (`images/train/`),
 //! or the other way round (`train/images/`). An image and its label become one message, as if a validator had just
-//! created the annotation, appended to a stream file in the order of their paths.
+//! created the annotation, appended to a stream file in the order of their paths, or published to a broker ([`publish`]).
 //!
 //! The importer is a faithful producer: rows of five numbers are sent as they are, also when they are out of range,
 //! since judging them is the queue's part, and what it refuses can be inspected in the quarantine. Only what no
 //! message can express is left out, logged (ERROR for a label, WARN for the rest) and counted: a label that is not rows
 //! of five numbers, a file name that is no safe name, an image without a label, a label without an image.
 
+mod address;
 mod find;
+pub mod publish;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ use annotation::{Name, NameError, Origin, Role, Status, Timestamp};
 use dataset::form::{FixedSplit, SplitError};
 use stream::file::FileWriter;
 
+pub use address::{Address, AddressError, Target};
 use find::{Files, Pair, is_image};
 
 /// Who the messages are from; never a real person's address.
@@ -136,13 +139,13 @@ pub fn yolo(
     // Opened with the first message: an import of nothing leaves no file.
     let mut writer = None;
     for (done, (name, pair)) in files.pairs.into_iter().enumerate() {
-        match pair.message(dir, &name) {
-            Ok((message, detections)) => {
+        match pair.body(dir, &name) {
+            Ok((body, detections)) => {
                 let writer = match &mut writer {
                     Some(writer) => writer,
                     None => writer.insert(FileWriter::create_or_append(to)?),
                 };
-                writer.append(&message)?;
+                writer.append(&encode::message(&body, Property::Number(Status::Created)))?;
                 summary.messages += 1;
                 summary.detections += detections;
             }
@@ -223,14 +226,27 @@ fn names_in(list: &Path) -> Result<Option<BTreeSet<Name>>, ImportError> {
 }
 
 impl Pair {
-    /// The bytes of the message and the number of detections in it.
-    fn message(&self, dir: &Path, name: &Name) -> Result<(Vec<u8>, usize), (PathBuf, Skip)> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |error: io::Error| (path, Skip::Unreadable(error.to_string()))
-        };
+    fn rows(&self) -> Result<Vec<[f64; 5]>, (PathBuf, Skip)> {
         let label = fs::read(&self.label).map_err(unreadable(&self.label))?;
-        let rows = rows(&label).map_err(|skip| (self.label.clone(), skip))?;
+        rows(&label).map_err(|skip| (self.label.clone(), skip))
+    }
+
+    /// The number of detections.
+    fn detections(&self) -> Result<usize, (PathBuf, Skip)> {
+        self.rows().map(|rows| rows.len())
+    }
+
+    /// Whether a message can be made of it, as far as can be told without reading the image.
+    fn check(&self) -> Result<(), (PathBuf, Skip)> {
+        self.rows()?;
+        fs::File::open(&self.image)
+            .map(drop)
+            .map_err(unreadable(&self.image))
+    }
+
+    /// The body of the message and the number of detections in it.
+    fn body(&self, dir: &Path, name: &Name) -> Result<(Vec<u8>, usize), (PathBuf, Skip)> {
+        let rows = self.rows()?;
         let image = fs::read(&self.image).map_err(unreadable(&self.image))?;
         let media_name = self
             .image
@@ -255,11 +271,13 @@ impl Pair {
             email: EMAIL,
             origin: Origin::Manual,
         });
-        Ok((
-            encode::message(&body, Property::Number(Status::Created)),
-            rows.len(),
-        ))
+        Ok((body, rows.len()))
     }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, Skip) {
+    let path = path.to_owned();
+    move |error| (path, Skip::Unreadable(error.to_string()))
 }
 
 /// When the file was last changed, in whole seconds: importing a folder twice gives the same messages.

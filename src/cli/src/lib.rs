@@ -8,4 +8,5 @@ pub mod detect;
 pub mod import;
 pub mod import_yolo;
 pub mod measure;
+pub mod queue;
 pub mod scenes;

@@ -3,7 +3,7 @@
 use clap::Parser;
 use cli::{
     args::{Cli, Command, ImportCommand, ModelCommand},
-    console, convert, demo, detect, import_yolo, measure,
+    console, convert, demo, detect, import_yolo, measure, queue,
 };
 use service::shutdown::Shutdown;
 use std::process::ExitCode;
@@ -45,7 +45,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Detect(args) => detect::run(&args),
         Command::Model(ModelCommand::Val(args)) => measure::run(&args),
         Command::Model(ModelCommand::Convert(args)) => convert::run(&args),
-        Command::Import(ImportCommand::Yolo(args)) => import_yolo::run(&args),
+        Command::Import(ImportCommand::Yolo(args)) => import_yolo::run(&args, &shutdown),
+        Command::Queue(verb) => queue::run(&verb, &shutdown),
     }
 }
 

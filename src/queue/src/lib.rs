@@ -6,13 +6,18 @@
 //!
 //! What a message does depends on the message and the tree alone, and doing it twice is doing it once: a replay from any
 //! earlier offset ends in the same tree, byte for byte (QUE-5).
+//!
+//! [`verbs`] is what an operator asks of the queue, beside the daemon or while it is stopped.
 
+mod connection;
 mod counters;
 mod processor;
 mod rules;
 mod run;
 mod status;
+pub mod verbs;
 
+pub use connection::{connection, megabytes};
 pub use counters::Counters;
 pub use processor::Processor;
 pub use run::{Error, Options, Progress, Summary, run};

@@ -1,23 +1,25 @@
 //! `azaion-queue`: the daemon that takes annotations from the stream into the tree.
 //!
+//! With a verb it is the operator's tool instead: `azaion-queue status` looks, and does not start the daemon.
+//!
 //! It is ready once the broker has accepted its subscription, feeds systemd's watchdog with progress only, and ends within a
 //! batch when it is asked to. What it does is in the library; here it meets configuration, logs and the service manager.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use queue::{Options, Progress, Status, Summary};
+use queue::verbs::{self, Verb};
+use queue::{Options, Progress, Status, Summary, connection, megabytes};
 use service::notify::{self, Watchdog};
-use service::{Config, Credentials, Shutdown, log};
-use store::{Paths, Tree};
+use service::{Config, Shutdown, log};
+use store::Tree;
 use stream::Source;
 use stream::file::FileSource;
-use stream::rabbit::{self, RabbitSource};
-use zeroize::Zeroizing;
+use stream::rabbit::RabbitSource;
+use tracing::level_filters::LevelFilter;
 
 /// Exit code for bad usage.
 const BAD_USAGE: u8 = 64;
@@ -31,9 +33,13 @@ const BATCH_MESSAGES: usize = 4096;
 #[command(
     name = "azaion-queue",
     version,
-    after_help = "Exit codes: 0 stopped when asked to, 1 failed, 64 bad usage"
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes: 0 stopped when asked to, or done, 1 failed, 2 found problems, 64 bad usage, 75 interrupted"
 )]
 struct Cli {
+    /// What to look at or to put right; without a verb the daemon starts.
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "/etc/azaion/config.yaml")]
     config: PathBuf,
@@ -58,6 +64,9 @@ fn main() -> ExitCode {
             };
         }
     };
+    if let Some(verb) = &cli.verb {
+        return ask(verb);
+    }
     if let Err(error) = log::init("queue", log::Format::of_a_daemon(), log::level(cli.verbose)) {
         eprintln!("azaion-queue: {error}");
         return ExitCode::FAILURE;
@@ -72,15 +81,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Does what the operator asks: the answer on stdout, everything else on stderr.
+fn ask(verb: &Verb) -> ExitCode {
+    let asked = || -> anyhow::Result<ExitCode> {
+        log::init_human(LevelFilter::WARN, |line| eprint!("{line}"))?;
+        let shutdown = Shutdown::install().context("cannot listen to signals")?;
+        let answer = verbs::run(verb, &shutdown.flag(), |_, _| {})?;
+        print!("{}", answer.text);
+        Ok(answer.code.into())
+    };
+    asked().unwrap_or_else(|error| {
+        eprintln!("azaion-queue: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let shutdown = Shutdown::install().context("cannot listen to signals")?;
     let config = Config::load(&cli.config)?;
-    let tree = Tree::open_at(Paths::with_folders(
-        &config.root_dir,
-        &config.data_dir,
-        &config.data_seed_dir,
-        &config.data_deleted_dir,
-    ))?;
+    let tree = Tree::open_at(verbs::layout(&config))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -121,33 +140,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         "queue stopped"
     );
     Ok(())
-}
-
-/// How the broker is reached. The password is looked up anew for every connection: it may have been changed.
-fn connection(config: &Config, from: u64) -> rabbit::Options {
-    let broker = config.rabbitmq.clone();
-    let secrets = config.clone();
-    let password = move || match secrets.rabbitmq_password(&Credentials::from_systemd()) {
-        Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
-        Err(error) => Err(error.to_string()),
-    };
-    rabbit::Options {
-        host: broker.host,
-        port: broker.port,
-        tls: broker.tls.then_some(rabbit::Tls {
-            ca_file: broker.tls_ca_file,
-        }),
-        virtual_host: broker.virtual_host,
-        from,
-        heartbeat: Duration::from_secs(broker.heartbeat_s.into()),
-        buffer: megabytes(broker.buffer_mb),
-        accept_loss_before: broker.accept_loss_before,
-        ..rabbit::Options::new(broker.queue_name, broker.user, Arc::new(password))
-    }
-}
-
-fn megabytes(number: u32) -> usize {
-    number as usize * 1_000_000
 }
 
 /// Runs the queue and tells the service manager about it.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::commit::{self, Logs};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::ledger::{self, Event};
+use crate::ledger::{self, Event, Turn};
 use crate::paths::Home;
 use crate::quarantine::Refusal;
 use crate::tree::Tree;
@@ -47,6 +47,7 @@ pub struct Batch<'t> {
     pub(crate) mentions: Vec<Mention>,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) entries: Vec<ledger::Entry>,
+    turn: Turn,
     /// Now, in seconds since 1970.
     time: u64,
 }
@@ -66,16 +67,18 @@ pub enum Entry<'b> {
 #[derive(Debug)]
 pub struct Unknown<'b> {
     slot: VacantEntry<'b, Name, Change>,
-    mentions: &'b mut Vec<Mention>,
+    /// Nowhere, where the miss is recorded already.
+    mentions: Option<&'b mut Vec<Mention>>,
     offset: u64,
+    /// Whether an earlier commit may have begun to create it.
+    begun: bool,
     line: Line<'b>,
 }
 
 impl Unknown<'_> {
     /// Creates the annotation. Its image is saved as it is.
     pub fn create(self, home: Home, image: Bytes, label: String) {
-        // Lines come before files: where none was written, no file was either.
-        let begun = self.line.entries.is_none();
+        let begun = self.begun;
         self.line
             .write(Event::Created, self.slot.key(), Some(home), Some(&label));
         self.slot.insert(Change::Create {
@@ -89,11 +92,13 @@ impl Unknown<'_> {
     /// Records that the message mentioned the name in vain, for every replay to come.
     pub fn miss(self, status: Status) {
         self.line.write(Event::Missed, self.slot.key(), None, None);
-        self.mentions.push(Mention {
-            offset: self.offset,
-            status,
-            name: self.slot.into_key(),
-        });
+        if let Some(mentions) = self.mentions {
+            mentions.push(Mention {
+                offset: self.offset,
+                status,
+                name: self.slot.into_key(),
+            });
+        }
     }
 }
 
@@ -191,7 +196,7 @@ impl Line<'_> {
 }
 
 impl<'t> Batch<'t> {
-    pub(crate) fn new(tree: &'t mut Tree) -> Self {
+    pub(crate) fn new(tree: &'t mut Tree, turn: Turn) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             tree,
@@ -199,19 +204,22 @@ impl<'t> Batch<'t> {
             mentions: Vec::new(),
             refusals: Vec::new(),
             entries: Vec::new(),
+            turn,
             time: now.unwrap_or_default().as_secs(),
         }
     }
 
     /// What the message at `offset`, by someone of this role, finds under `name`.
     pub fn entry(&mut self, offset: u64, role: Option<Role>, name: &Name) -> Result<Entry<'_>> {
+        let recorded = self.turn == Turn::Stream && self.tree.ledger.covers(offset);
         let line = Line {
-            entries: (!self.tree.ledger.covers(offset)).then_some(&mut self.entries),
+            entries: (!recorded).then_some(&mut self.entries),
             offset,
             time: self.time,
             role,
         };
-        if self.tree.unmatched.contains(offset, name) {
+        let missed = self.tree.unmatched.contains(offset, name);
+        if missed && self.turn == Turn::Stream {
             line.write(Event::Missed, name, None, None);
             return Ok(Entry::Missed);
         }
@@ -233,8 +241,10 @@ impl<'t> Batch<'t> {
             }
             None => Entry::Unknown(Unknown {
                 slot: vacant,
-                mentions: &mut self.mentions,
+                mentions: (!missed).then_some(&mut self.mentions),
                 offset,
+                // Lines come before files: where none was written, no file was either.
+                begun: recorded || self.turn == Turn::Again,
                 line,
             }),
         })
@@ -262,10 +272,16 @@ impl<'t> Batch<'t> {
             mentions,
             refusals,
             entries,
+            turn,
             ..
         } = self;
         let next_offset = next_offset.max(tree.offset);
         let plan = commit::Plan::new(tree, changes, refusals)?;
-        commit::commit(tree, &plan, Logs { mentions, entries }, next_offset)
+        let logs = Logs {
+            mentions,
+            entries,
+            turn,
+        };
+        commit::commit(tree, &plan, logs, next_offset)
     }
 }

@@ -29,7 +29,7 @@ use crate::batch::Change;
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::ledger::{self, Event};
+use crate::ledger::{self, Event, Turn};
 use crate::offset;
 use crate::paths::{Home, Paths};
 use crate::quarantine::Refusal;
@@ -41,6 +41,7 @@ use crate::unmatched::Mention;
 pub(crate) struct Logs {
     pub(crate) mentions: Vec<Mention>,
     pub(crate) entries: Vec<ledger::Entry>,
+    pub(crate) turn: Turn,
 }
 
 pub(crate) fn commit(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
@@ -81,6 +82,7 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
     let Logs {
         mentions,
         mut entries,
+        turn,
     } = logs;
     let disk = &*tree.disk;
     if !mentions.is_empty() {
@@ -97,13 +99,14 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
         written.map_err(Error::io("write", &write.aside))
     })?;
     plan.add_digests(tree.writers, &mut entries)?;
-    tree.ledger.append(&entries, next_offset, |path, at, bytes| {
-        if together {
-            disk.append_unsynced(path, at, bytes)
-        } else {
-            disk.append(path, at, bytes)
-        }
-    })?;
+    tree.ledger
+        .append(&entries, turn, next_offset, |path, at, bytes| {
+            if together {
+                disk.append_unsynced(path, at, bytes)
+            } else {
+                disk.append(path, at, bytes)
+            }
+        })?;
     if together {
         disk.sync_all().map_err(Error::io("sync", tree.paths.root()))?;
     }

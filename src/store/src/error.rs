@@ -47,6 +47,14 @@ pub enum Error {
         /// The offset as it is.
         current: u64,
     },
+    /// A tree that has read messages was to begin at another offset.
+    #[error("{} has read messages already and cannot begin at offset {offset}; name a new folder", .path.display())]
+    NotNew {
+        /// The root of the tree.
+        path: PathBuf,
+        /// Where it was to begin.
+        offset: u64,
+    },
     /// A file of ours holds something this program does not know. It is never reset silently.
     #[error("{} is not usable: {reason}; {next}", .path.display())]
     Format {

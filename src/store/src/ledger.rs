@@ -13,8 +13,9 @@
 //! One line for each annotation that a message was about, `-` where there is nothing to say: the message's offset, seconds
 //! since 1970, an [`Event`], the role of who did it, the home where the annotation is now, its name, and the SHA-256 of
 //! image and label where they are new. A line with `=` ends the lines of a batch: the offset behind it, how many lines and
-//! bytes they are, and their CRC-32, 8 hexadecimal digits. The file only grows. A batch without its last line was never
-//! begun in the tree, and is cut off on opening.
+//! bytes they are, and their CRC-32, 8 hexadecimal digits. It begins with `+` where messages out of quarantine were
+//! processed again, for which the offset does not move. The file only grows. A batch without its last line was never begun
+//! in the tree, and is cut off on opening.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -27,7 +28,7 @@ use annotation::{Name, Role};
 
 use crate::atomic;
 use crate::digest::Digest;
-use crate::disk::Disk;
+use crate::disk::{Disk, Real};
 use crate::error::{Error, Result};
 use crate::paths::Home;
 
@@ -174,9 +175,34 @@ fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Opti
     }
 }
 
+/// Why a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Its messages are the stream's next.
+    Stream,
+    /// Its messages were read before and are processed again.
+    Again,
+}
+
+impl Turn {
+    const fn mark(self) -> &'static str {
+        match self {
+            Self::Stream => "= ",
+            Self::Again => "+ ",
+        }
+    }
+
+    fn of(line: &[u8]) -> Option<Self> {
+        [Self::Stream, Self::Again]
+            .into_iter()
+            .find(|turn| line.starts_with(turn.mark().as_bytes()))
+    }
+}
+
 /// The line that ends a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct End {
+    turn: Turn,
     next: u64,
     lines: usize,
     bytes: usize,
@@ -184,8 +210,9 @@ struct End {
 }
 
 impl End {
-    fn of(lines: &str, next: u64) -> Self {
+    fn of(lines: &str, turn: Turn, next: u64) -> Self {
         Self {
+            turn,
             next,
             lines: lines.as_bytes().iter().filter(|byte| **byte == b'\n').count(),
             bytes: lines.len(),
@@ -194,12 +221,14 @@ impl End {
     }
 
     fn parse(line: &[u8]) -> Option<Self> {
+        let turn = Turn::of(line)?;
         let mut fields = str::from_utf8(line)
             .ok()?
-            .strip_prefix("= ")?
+            .strip_prefix(turn.mark())?
             .strip_suffix('\n')?
             .split(' ');
         let end = Self {
+            turn,
             next: u64::from_str(fields.next()?).ok()?,
             lines: fields.next()?.parse().ok()?,
             bytes: fields.next()?.parse().ok()?,
@@ -215,12 +244,13 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            turn,
             next,
             lines,
             bytes,
             crc,
         } = self;
-        writeln!(f, "= {next} {lines} {bytes} {crc:08x}")
+        writeln!(f, "{}{next} {lines} {bytes} {crc:08x}", turn.mark())
     }
 }
 
@@ -267,17 +297,25 @@ impl Log {
         offset < self.next
     }
 
+    /// Whether it has no line at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == HEADER.len() as u64
+    }
+
     /// Adds the lines of a batch that ends before `next`, by `append`, which may leave the syncing to its caller.
     pub(crate) fn append(
         &mut self,
         entries: &[Entry],
+        turn: Turn,
         next: u64,
         append: impl FnOnce(&Path, u64, &[u8]) -> io::Result<()>,
     ) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
         }
-        let text = batch(entries, next);
+        // A batch that was cut off may have its lines already, and what is done again does not unsay that.
+        let next = next.max(self.next);
+        let text = batch(entries, turn, next);
         append(&self.path, self.len, text.as_bytes()).map_err(Error::io("append to", &self.path))?;
         self.len += text.len() as u64;
         self.next = next;
@@ -286,10 +324,10 @@ impl Log {
 }
 
 /// The bytes of a batch.
-fn batch(entries: &[Entry], next: u64) -> String {
+fn batch(entries: &[Entry], turn: Turn, next: u64) -> String {
     let mut text = String::with_capacity(entries.len() * 256);
     entries.iter().for_each(|entry| entry.write(&mut text));
-    let end = End::of(&text, next);
+    let end = End::of(&text, turn, next);
     let _ = write!(text, "{end}");
     text
 }
@@ -328,7 +366,8 @@ fn last_batch(tail: &[u8], whole: bool, committed: u64) -> Last {
                         next: found.next,
                     };
                 }
-                _ if found.next <= committed => {
+                // What was done again is after the offset and does not move it: it may be torn.
+                _ if found.next <= committed && found.turn == Turn::Stream => {
                     return Last::Damaged(format!(
                         "the lines that end with offset {} are damaged",
                         found.next
@@ -412,7 +451,7 @@ impl Reader {
                 return Ok(false);
             }
             self.line += 1;
-            if block[start..].starts_with(b"= ") {
+            if Turn::of(&block[start..]).is_some() {
                 let end = End::parse(&block[start..]);
                 let bytes = block.len() as u64;
                 block.truncate(start);
@@ -445,6 +484,54 @@ impl Reader {
             &self.path,
             format!("the lines before line {} are damaged", self.line),
         )
+    }
+}
+
+impl Reader {
+    /// The entries about one annotation. Only the lines with its name are looked into.
+    pub fn about(mut self, name: &Name) -> Result<Vec<Entry>> {
+        let field = format!(" {name} ");
+        let mut entries = Vec::new();
+        while self.fill()? {
+            let mut read = 0;
+            for (at, _) in self.lines.match_indices(&field) {
+                // The name may be a word of the ledger's own, and there twice.
+                if at < read {
+                    continue;
+                }
+                let start = self.lines[..at].rfind('\n').map_or(0, |before| before + 1);
+                let line = self.lines[start..].split('\n').next().unwrap_or_default();
+                read = start + line.len();
+                let entry = Entry::parse(line).ok_or_else(|| self.damaged())?;
+                if entry.name == *name {
+                    entries.push(entry);
+                }
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// The last entry of the ledger at `path`, found from its end; none where there is no ledger, or nothing in it.
+pub fn last(path: &Path) -> Result<Option<Entry>> {
+    let mut most = END_BYTES;
+    loop {
+        let read = Real::new()
+            .read_end(path, most)
+            .map_err(Error::io("read", path))?;
+        let Some((len, end)) = read else {
+            return Ok(None);
+        };
+        // A writer may be about to add a batch: one that is not whole says nothing.
+        match last_batch(&end, len == end.len() as u64, 0) {
+            Last::Found { at, .. } => {
+                let mut lines = end[..at].rsplit(|byte| *byte == b'\n').skip(2);
+                let line = lines.next().and_then(|line| str::from_utf8(line).ok());
+                return Ok(line.and_then(Entry::parse));
+            }
+            Last::Further => most = most.saturating_mul(8),
+            Last::Damaged(reason) => return Err(unusable(path, reason)),
+        }
     }
 }
 
@@ -529,7 +616,7 @@ pub(crate) fn write_anew(
         for entries in batches {
             match entries {
                 Ok(entries) if entries.is_empty() => {}
-                Ok(entries) => io::Write::write_all(out, batch(&entries, next).as_bytes())?,
+                Ok(entries) => io::Write::write_all(out, batch(&entries, Turn::Stream, next).as_bytes())?,
                 Err(error) => {
                     failed = Some(error);
                     return Err(io::ErrorKind::Interrupted.into());
@@ -552,7 +639,6 @@ fn unusable(path: &Path, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Real;
 
     fn entry(offset: u64, event: Event, name: &str) -> Entry {
         Entry {
@@ -571,11 +657,15 @@ mod tests {
         Log::open(&Real::new(), dir.join("ledger.log"), committed)
     }
 
-    fn append(log: &mut Log, entries: &[Entry], next: u64) {
-        log.append(entries, next, |path, at, bytes| {
+    fn append_in(log: &mut Log, turn: Turn, entries: &[Entry], next: u64) {
+        log.append(entries, turn, next, |path, at, bytes| {
             Real::new().append(path, at, bytes)
         })
         .unwrap();
+    }
+
+    fn append(log: &mut Log, entries: &[Entry], next: u64) {
+        append_in(log, Turn::Stream, entries, next);
     }
 
     /// A ledger with a batch of two lines that ends before offset 5, and one of one line before 9.
@@ -679,6 +769,56 @@ mod tests {
         );
         // A batch that was never committed may be damaged: it is read again.
         assert!(log(dir.path(), 5).unwrap().covers(4));
+    }
+
+    #[test]
+    fn what_was_done_again_may_be_torn_and_unsays_nothing() {
+        let (dir, path, mut entries) = two();
+        let again = entry(3, Event::Edited, "cell-c");
+        append_in(
+            &mut log(dir.path(), 9).unwrap(),
+            Turn::Again,
+            std::slice::from_ref(&again),
+            7,
+        );
+        let reopened = log(dir.path(), 9).unwrap();
+        assert!(reopened.covers(8) && !reopened.covers(9));
+        entries.push(again);
+        assert_eq!(all(&path).unwrap(), entries);
+
+        // The power went while it was written: its last line came to be, a line before it did not.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() - 60;
+        bytes[at] = 0;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(log(dir.path(), 9).unwrap().covers(8));
+        assert_eq!(all(&path).unwrap(), entries[..3]);
+    }
+
+    #[test]
+    fn the_last_entry_and_those_about_a_name_are_found() {
+        let (dir, path, entries) = two();
+        let cell_a = Name::new("cell-a").unwrap();
+        assert_eq!(last(&path).unwrap().as_ref(), entries.last());
+        assert_eq!(read(&path).unwrap().about(&cell_a).unwrap(), entries[..2]);
+
+        // Names that are words of the ledger's own.
+        let odd = ["-", "created", "seed"].map(|name| Entry {
+            role: None,
+            image: None,
+            label: None,
+            ..entry(10, Event::Created, name)
+        });
+        append(&mut log(dir.path(), 9).unwrap(), &odd, 11);
+        for entry in &odd {
+            let found = read(&path).unwrap().about(&entry.name).unwrap();
+            assert_eq!(found, std::slice::from_ref(entry));
+        }
+        assert_eq!(last(&path).unwrap().as_ref(), odd.last());
+
+        assert_eq!(last(&dir.path().join("nowhere")).unwrap(), None);
+        std::fs::write(&path, HEADER).unwrap();
+        assert_eq!(last(&path).unwrap(), None);
     }
 
     #[test]

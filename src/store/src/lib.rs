@@ -31,6 +31,7 @@ pub use digest::Digest;
 #[cfg(any(test, feature = "fault"))]
 pub use disk::{Disk, Real};
 pub use error::{Error, Result};
+pub use lock::writer;
 pub use paths::{Home, Paths};
-pub use tree::{Counts, Tree};
+pub use tree::{Counts, Tree, free_bytes};
 pub use verify::{Depth, Problem, Rebuilt, Verification, rebuild_ledger, verify};

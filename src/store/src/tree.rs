@@ -10,9 +10,10 @@ use annotation::Name;
 use crate::batch::Batch;
 use crate::disk::{Disk, Real};
 use crate::error::{Error, Result};
+use crate::ledger::Turn;
 use crate::lock::Lock;
 use crate::paths::{Home, Paths};
-use crate::{atomic, ledger, offset, unmatched};
+use crate::{atomic, ledger, offset, quarantine, unmatched};
 
 /// How many threads write and sync at once: the time goes into waiting for the disk, which takes many requests together.
 const WRITERS: usize = 8;
@@ -112,7 +113,43 @@ impl Tree {
 
     /// Begins a batch of actions; nothing happens until [`Batch::commit`].
     pub fn batch(&mut self) -> Batch<'_> {
-        Batch::new(self)
+        Batch::new(self, Turn::Stream)
+    }
+
+    /// Begins a batch for messages that were read before and are processed again, as if they came now: a name that was
+    /// unknown to them then is looked for again, and the ledger gets lines about them although their offsets have some.
+    ///
+    /// Commit it with [`Tree::offset`], which it does not move. Cut off anywhere it can be done again, and must be: nothing
+    /// else finishes it.
+    pub fn batch_again(&mut self) -> Batch<'_> {
+        Batch::new(self, Turn::Again)
+    }
+
+    /// Takes messages out of quarantine for good. Cut off anywhere, what is left of one is no entry of the quarantine, or
+    /// still a whole one.
+    pub fn release(&mut self, refused: &[quarantine::Refused]) -> Result<()> {
+        let dir = self.paths.quarantine();
+        for extension in ["json", "msg"] {
+            for entry in refused {
+                let path = entry.message.with_extension(extension);
+                self.disk.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+            self.disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Lets a new tree begin at an offset other than 0: whatever comes before is not part of it.
+    pub fn begin_at(&mut self, offset: u64) -> Result<()> {
+        let is_new =
+            self.offset == 0 && self.ledger.is_empty() && Counts::of(&self.paths)? == Counts::default();
+        if !is_new {
+            return Err(Error::NotNew {
+                path: self.paths.root().to_owned(),
+                offset,
+            });
+        }
+        self.set_offset(offset)
     }
 
     /// Sets the offset back, so that everything from there is read again; the tree stays as it is and will end the same.
@@ -123,6 +160,10 @@ impl Tree {
                 current: self.offset,
             });
         }
+        self.set_offset(offset)
+    }
+
+    fn set_offset(&mut self, offset: u64) -> Result<()> {
         offset::write_on(&*self.disk, &self.paths.offset_file(), offset)?;
         self.offset = offset;
         Ok(())
@@ -166,6 +207,11 @@ impl Counts {
             quarantined: count(&paths.quarantine(), ".json")?,
         })
     }
+}
+
+/// How many bytes the disk under the root has left for this user.
+pub fn free_bytes(paths: &Paths) -> Result<u64> {
+    fs2::available_space(paths.root()).map_err(Error::io("look at", paths.root()))
 }
 
 fn count(dir: &Path, suffix: &str) -> Result<usize> {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use annotation::{Name, Role, Status};
 use bytes::Bytes;
+use store::ledger::{self, Event};
 use store::{Batch, Counts, Entry, Error, Home, Known, Paths, Tree, Unknown, quarantine, unmatched};
 
 const IMAGE: &[u8] = b"\xff\xd8\xff pixels of one cell";
@@ -407,4 +408,85 @@ fn many_files_written_by_many_threads_all_arrive() {
             .count(),
         0
     );
+}
+
+#[test]
+fn a_message_done_again_finds_what_it_missed_is_recorded_once_more_and_moves_no_offset() {
+    let root = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(root.path()).unwrap();
+    let mut batch = tree.batch();
+    unknown(&mut batch, 0, "cell-a").miss(Status::Edited);
+    create(&mut batch, 1, "cell-a", Home::Seed);
+    batch.commit(2).unwrap();
+
+    // Still unknown: the miss is not written twice.
+    let mut again = tree.batch_again();
+    unknown(&mut again, 0, "cell-b").miss(Status::Edited);
+    again.commit(2).unwrap();
+    let mut again = tree.batch_again();
+    unknown(&mut again, 0, "cell-b").miss(Status::Edited);
+    known(&mut again, 0, "cell-a").edit("1 0.5 0.5 0.1 0.1\n".to_owned());
+    let offset = again.commit(0).map(|()| tree.offset()).unwrap();
+
+    assert_eq!(offset, 2);
+    assert_eq!(
+        files(tree.paths(), Home::Seed, "cell-a"),
+        both("1 0.5 0.5 0.1 0.1\n")
+    );
+    assert_eq!(unmatched::read(&tree.paths().unmatched_file()).unwrap().len(), 2);
+    let lines = ledger::read(&tree.paths().ledger_file()).unwrap();
+    let cell_a = lines.about(&name("cell-a")).unwrap();
+    let events: Vec<_> = cell_a.iter().map(|line| (line.offset, line.event)).collect();
+    assert_eq!(
+        events,
+        [
+            (Some(0), Event::Missed),
+            (Some(1), Event::Created),
+            (Some(0), Event::Edited)
+        ]
+    );
+
+    // A replay of the stream still leaves the annotation to the message as it was first read.
+    assert!(matches!(
+        tree.batch().entry(0, None, &name("cell-a")).unwrap(),
+        Entry::Missed
+    ));
+    drop(tree);
+    assert_eq!(Tree::open(root.path()).unwrap().offset(), 2);
+}
+
+#[test]
+fn what_is_released_leaves_the_quarantine_and_nothing_else_does() {
+    let root = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(root.path()).unwrap();
+    let mut batch = tree.batch();
+    for offset in 0..3 {
+        batch.quarantine(offset, "amqp", "no".to_owned(), Bytes::from_static(b"?"));
+    }
+    batch.commit(3).unwrap();
+    let dir = tree.paths().quarantine();
+    let all = quarantine::list(&dir).unwrap();
+    tree.release(&all[..2]).unwrap();
+    tree.release(&all[..2]).unwrap();
+    assert_eq!(quarantine::list(&dir).unwrap(), all[2..]);
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 2);
+}
+
+#[test]
+fn only_a_tree_that_has_read_nothing_can_begin_anywhere() {
+    let root = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(root.path()).unwrap();
+    tree.begin_at(7).unwrap();
+    assert_eq!(tree.offset(), 7);
+    let mut batch = tree.batch();
+    create(&mut batch, 7, "cell-a", Home::Seed);
+    batch.commit(8).unwrap();
+    drop(tree);
+
+    let mut tree = Tree::open(root.path()).unwrap();
+    let error = tree.begin_at(9).unwrap_err();
+    assert!(matches!(error, Error::NotNew { offset: 9, .. }), "{error}");
+    tree.rewind(0).unwrap();
+    assert!(tree.begin_at(9).is_err(), "it has annotations");
+    assert_eq!(tree.offset(), 0);
 }

@@ -20,6 +20,12 @@ const INPUT_SECONDS: u32 = 10;
 /// What is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Target {
+    /// Whole messages of the annotation queue
+    Amqp,
+    /// The MessagePack body of a message
+    Msgpack,
+    /// The JSON of a message's detections
+    Detections,
     /// Whole .pt files
     Pt,
     /// The pickle in a .pt file
@@ -45,6 +51,9 @@ pub struct Options {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Amqp => "amqp",
+            Self::Msgpack => "msgpack",
+            Self::Detections => "detections",
             Self::Pt => "pt",
             Self::Pickle => "pickle",
             Self::Weights => "weights",

@@ -9,3 +9,5 @@ mod bad_input;
 mod common;
 mod convert;
 mod demo;
+mod import;
+mod queue;

@@ -332,7 +332,7 @@ pub fn comparable(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u
     let ledger = |bytes: &[u8]| -> String {
         let lines = std::str::from_utf8(bytes).unwrap().lines().skip(1);
         lines
-            .filter(|line| !line.starts_with('='))
+            .filter(|line| !line.starts_with(['=', '+']))
             .filter_map(without_time)
             .collect()
     };
