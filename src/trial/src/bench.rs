@@ -41,12 +41,16 @@ pub struct Place {
 /// Measures everything; one row for each figure, with a bound where one was set.
 pub fn run(place: &Place) -> anyhow::Result<Vec<Value>> {
     let broker = Broker::start(Version::V4_0)?;
+    measure(place, &broker).with_context(|| format!("the broker says:\n{}", broker.log()))
+}
+
+fn measure(place: &Place, broker: &Broker) -> anyhow::Result<Vec<Value>> {
     let mut rows = Vec::new();
-    rows.extend(rates(place, &broker, "300 KB", 300_000, 1_000, 3.0)?);
-    rows.extend(rates(place, &broker, "4 KB", 4_096, 10_000, 8.0)?);
-    rows.push(large_chunk(place, &broker)?);
-    rows.extend(start_and_idle(place, &broker)?);
-    rows.extend(grown(place, &broker)?);
+    rows.extend(rates(place, broker, "300 KB", 300_000, 1_000, 3.0)?);
+    rows.extend(rates(place, broker, "4 KB", 4_096, 10_000, 8.0)?);
+    rows.push(large_chunk(place, broker)?);
+    rows.extend(start_and_idle(place, broker)?);
+    rows.extend(grown(place, broker)?);
     Ok(rows)
 }
 
