@@ -3,14 +3,18 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use annotation::{BulkStatus, DecodeError};
 use broker::{Broker, Compression, PASSWORD, StreamOptions, USER, Version, pack, write_authority};
+use rabbitmq_stream_client::types::{Message as OfficialMessage, SimpleValue};
+use rabbitmq_stream_client::{ConfirmationStatus, Environment};
 use stream::rabbit::{RabbitSource, Tls};
 use stream::{Message, Source};
+use tokio::time::timeout;
 use xtask::workspace::process_env;
 
-use crate::common::{assert_are, assert_silent, numbered, options, take, until};
+use crate::common::{assert_are, assert_silent, numbered, options, publish, take, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn messages_of_every_publisher_arrive_as_they_were_sent_through_rabbitmq_3_10() {
@@ -38,6 +42,10 @@ async fn arrive(test: &str, version: Version) {
     packed(&broker).await;
     packed_and_broken(&broker).await;
     tls(&broker).await;
+    // It cannot shake hands with 3.10.
+    if version == Version::V4_0 {
+        official(&broker).await;
+    }
     match xtask::rstream::find(&process_env) {
         Some(python) => {
             rstream(&broker, &python).await;
@@ -56,7 +64,7 @@ async fn plain(broker: &Broker) {
     create(broker, "plain");
     let mut expected = vec![Vec::new(), vec![0], vec![0xff; 300 << 10]];
     expected.extend(numbered(0..500));
-    publish_all(broker, "plain", &expected);
+    publish(broker, "plain", &expected);
 
     let mut source = RabbitSource::start(options(broker, "plain"));
     assert_are(&take(&mut source, expected.len()).await, &expected);
@@ -74,10 +82,6 @@ async fn plain(broker: &Broker) {
         assert!(messages[0].bytes == expected[from as usize]);
         source.close().await;
     }
-}
-
-fn publish_all(broker: &Broker, stream: &str, messages: &[Vec<u8>]) {
-    crate::common::publish(broker, stream, messages);
 }
 
 fn compress(compression: Compression, packed: &[u8]) -> Vec<u8> {
@@ -177,7 +181,7 @@ async fn packed_and_broken(broker: &Broker) {
 async fn tls(broker: &Broker) {
     create(broker, "secret");
     let expected = numbered(0..50);
-    publish_all(broker, "secret", &expected);
+    publish(broker, "secret", &expected);
     let with = |ca_file| stream::rabbit::Options {
         port: broker.tls_port(),
         tls: Some(Tls {
@@ -200,6 +204,73 @@ async fn tls(broker: &Broker) {
     assert!(trouble.to_lowercase().contains("certificate"), "{trouble}");
 }
 
+/// Every type of integer that its encoder has, as the status of a bulk message.
+async fn official(broker: &Broker) {
+    create(broker, "official");
+    let environment = Environment::builder()
+        .host("127.0.0.1")
+        .port(broker.port())
+        .username(USER)
+        .password(PASSWORD)
+        .build()
+        .await
+        .unwrap();
+    let producer = environment.producer().build("official").await.unwrap();
+    let statuses: Vec<(i128, SimpleValue)> = vec![
+        (30, 30_u8.into()),
+        (251, 251_u8.into()),
+        (30, 30_u16.into()),
+        (40, 40_u32.into()),
+        (0, 0_u32.into()),
+        (70_000, 70_000_u32.into()),
+        (40, 40_u64.into()),
+        (1 << 40, (1_u64 << 40).into()),
+        (-5, (-5_i8).into()),
+        (-300, (-300_i16).into()),
+        (-5, (-5_i32).into()),
+        (-70_000, (-70_000_i32).into()),
+        (-5, (-5_i64).into()),
+        (-(1 << 40), (-(1_i64 << 40)).into()),
+    ];
+    // Its own way to wait for a confirmation gives up after a second.
+    let (sender, mut confirmations) = tokio::sync::mpsc::unbounded_channel();
+    for (_, value) in &statuses {
+        let message = OfficialMessage::builder()
+            .message_annotations()
+            .insert("x-opt-row", 7_i32)
+            .message_builder()
+            .properties()
+            .subject("cells")
+            .content_type("application/msgpack")
+            .group_sequence(3)
+            .message_builder()
+            .application_properties()
+            .insert("AnnotationStatus", value.clone())
+            .message_builder()
+            .body(BULK)
+            .build();
+        let sender = sender.clone();
+        let confirmed = move |result: Result<ConfirmationStatus, _>| {
+            let _ = sender.send(result.is_ok_and(|status| status.confirmed()));
+            async {}
+        };
+        producer.send(message, confirmed).await.unwrap();
+    }
+    for _ in &statuses {
+        let confirmed = timeout(Duration::from_secs(60), confirmations.recv()).await;
+        assert_eq!(confirmed.ok().flatten(), Some(true));
+    }
+    producer.close().await.unwrap();
+
+    let mut source = RabbitSource::start(options(broker, "official"));
+    let messages = take(&mut source, statuses.len()).await;
+    assert_are(&messages, &held(broker, "official", statuses.len()));
+    for ((number, _), message) in statuses.iter().zip(&messages) {
+        assert_status(message, *number, "official");
+    }
+    source.close().await;
+}
+
 /// A bulk message whose status is the property's: `[["cell-1"]]` in MessagePack.
 const BULK: &[u8] = b"\x91\x91\xa6cell-1";
 
@@ -219,6 +290,16 @@ fn assert_status(message: &Message, number: i128, name: &str) {
         (_, Err(DecodeError::StatusNumber { number: found })) => assert_eq!(found, number, "{name}"),
         (_, other) => panic!("{name}: {other:?}"),
     }
+}
+
+/// What the broker holds.
+fn held(broker: &Broker, stream: &str, count: usize) -> Vec<Vec<u8>> {
+    let chunks = broker.client().unwrap().read(stream, count as u64).unwrap();
+    chunks
+        .iter()
+        .flat_map(|chunk| chunk.plain_messages().unwrap())
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 fn script(name: &str) -> PathBuf {
