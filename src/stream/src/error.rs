@@ -96,4 +96,58 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A broker cannot be read from, and no more attempts are wanted.
+    #[error("stream {stream} cannot be read after {tries} attempts: {problem}")]
+    Broker {
+        /// The stream.
+        stream: String,
+        /// How many attempts failed in a row.
+        tries: u32,
+        /// What the last one failed of, and what to do.
+        problem: String,
+    },
+    /// Messages are gone that were to be read: the broker deletes what is older or more than the stream may keep.
+    #[error(
+        "stream {stream} no longer holds offsets {from} to {}: {} messages are lost, it begins at {first}; to go on          without them set rabbitmq.accept_loss_before to {first}",
+        first.saturating_sub(1),
+        first.saturating_sub(*from)
+    )]
+    Gap {
+        /// The stream.
+        stream: String,
+        /// The offset that was wanted.
+        from: u64,
+        /// The first one that is there.
+        first: u64,
+    },
+    /// A stream is shorter than what was read of it.
+    #[error(
+        "stream {stream} ends before offset {next}, but reading was to go on at {from}: it is not the stream that was          read before; if it was deleted and made anew, set offset.yaml to the offset to begin at"
+    )]
+    BeyondEnd {
+        /// The stream.
+        stream: String,
+        /// Where reading was to go on.
+        from: u64,
+        /// The offset that the next message will get.
+        next: u64,
+    },
+    /// A chunk is damaged, however often it is sent.
+    #[error(
+        "stream {stream} holds a damaged chunk at offset {offset}: {problem}, also on a second connection; the messages          before it are intact; restore it from a replica, or set rabbitmq.accept_loss_before and offset.yaml to the          offset behind it"
+    )]
+    DamagedChunk {
+        /// The stream.
+        stream: String,
+        /// The first offset of the chunk.
+        offset: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An earlier error ended the reader.
+    #[error("the reader of stream {stream} has ended; start it again")]
+    Ended {
+        /// The stream.
+        stream: String,
+    },
 }

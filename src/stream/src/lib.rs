@@ -1,12 +1,14 @@
 //! A stream of messages, numbered from 0, read in batches from wherever the reader left off.
 //!
 //! [`Source`] is what a consumer sees: batches of raw messages with their offsets, and a way to say what is safe on
-//! disk. [`mod@file`] is the embedded form, a stream in one file with one writer and any number of readers; [`memory`] is
-//! for tests. What the bytes of a message mean is not known here, and they are never logged or printed.
+//! disk. [`rabbit`] reads a RabbitMQ stream; [`mod@file`] is the embedded form, a stream in one file with one writer and any
+//! number of readers; [`memory`] is for tests. What the bytes of a message mean is not known here, and they are never
+//! logged or printed.
 
 mod error;
 pub mod file;
 pub mod memory;
+pub mod rabbit;
 
 use std::{fmt, future::Future};
 
@@ -62,7 +64,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Messages with consecutive offsets, ascending; at least one.
+/// Messages with ascending offsets; at least one. Some offsets of a broker's stream are no message's.
 ///
 /// The messages of a batch may share one buffer: whoever keeps one keeps the memory of the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
