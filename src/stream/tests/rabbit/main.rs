@@ -451,14 +451,17 @@ async fn packed_messages_that_cannot_be_unpacked_stay_one_and_block_nothing() {
 
 #[tokio::test]
 async fn a_damaged_chunk_is_asked_for_again_and_nothing_of_it_is_handed_out() {
+    let past_the_end = || Chunk::with_data(4, 0, 2, 2, b"\0\0\0\x05fruit\0\0\0\x09cones", b"");
     for version in VERSIONS {
-        let faults = Faults {
-            instead: vec![small_stream()[2].clone().damaged()],
-            ..of_version(version)
-        };
-        let broker = Broker::start(small_stream(), faults).await;
-        let mut source = RabbitSource::start(broker.options(0));
-        assert_eq!(seen(&read_to(&mut source, 6).await.unwrap()), SMALL, "{version}");
+        for damaged in [small_stream()[2].clone().damaged(), past_the_end()] {
+            let faults = Faults {
+                instead: vec![damaged],
+                ..of_version(version)
+            };
+            let broker = Broker::start(small_stream(), faults).await;
+            let mut source = RabbitSource::start(broker.options(0));
+            assert_eq!(seen(&read_to(&mut source, 6).await.unwrap()), SMALL, "{version}");
+        }
     }
 }
 
