@@ -466,6 +466,28 @@ async fn a_damaged_chunk_is_asked_for_again_and_nothing_of_it_is_handed_out() {
 }
 
 #[tokio::test]
+async fn a_large_chunk_that_comes_damaged_once_is_asked_for_again() {
+    let messages: Vec<_> = (0..60_u8).map(|cell| vec![cell; 100_000]).collect();
+    let whole = Chunk::of(0, &messages);
+    let damaged = whole.clone().damaged();
+    // When it is checked, and when it is read.
+    for instead in [vec![damaged.clone()], vec![whole.clone(), damaged]] {
+        let faults = Faults {
+            instead,
+            ..Faults::default()
+        };
+        let broker = Broker::start(vec![whole.clone()], faults).await;
+        let received = read_to(&mut RabbitSource::start(broker.options(0)), 60)
+            .await
+            .unwrap();
+        assert!(received.len() == 60);
+        for (message, sent) in received.iter().zip(&messages) {
+            assert!(message.bytes == *sent, "{}", message.offset);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_chunk_that_stays_damaged_is_an_error_that_names_it() {
     let counts_disagree = Chunk::with_data(4, 0, 1, 2, b"\0\0\0\x01a", b"");
     let past_the_end = Chunk::with_data(4, 0, 1, 1, b"\0\0\0\x09a", b"");
@@ -574,7 +596,7 @@ async fn a_stream_that_ends_before_the_wanted_offset_is_an_error() {
 
 #[tokio::test]
 async fn a_stream_that_is_deleted_is_waited_for_and_one_made_anew_is_told_from_it() {
-    for version in VERSIONS {
+    let deleted = async |version| {
         let broker = Broker::start(small_stream(), of_version(version)).await;
         let mut options = broker.options(0);
         options.patience = Patience::Forever;
@@ -597,7 +619,9 @@ async fn a_stream_that_is_deleted_is_waited_for_and_one_made_anew_is_told_from_i
             matches!(error, Error::BeyondEnd { from: 6, next: 0, .. }),
             "{error}"
         );
-    }
+    };
+    let [older, newer] = VERSIONS;
+    tokio::join!(deleted(older), deleted(newer));
 }
 
 #[tokio::test]
