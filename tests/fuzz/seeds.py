@@ -3,11 +3,13 @@
     python3 tests/fuzz/seeds.py        writes tests/fuzz/seeds/TARGET/NAME, the same bytes every time
 """
 
+import gzip
 import json
 import pathlib
 import pickle
 import struct
 import zipfile
+import zlib
 
 HERE = pathlib.Path(__file__).parent
 FIXTURES = HERE.parent.parent / "src/pt/tests/fixtures"
@@ -73,6 +75,59 @@ def containers():
     yield "empty", safetensors({})
 
 
+def word(value):
+    return struct.pack(">h", len(value)) + value.encode()
+
+
+def frame(key, content):
+    return struct.pack(">IHH", len(content) + 4, key, 1) + content
+
+
+def frames():
+    """What a broker sends, the chunks apart."""
+    ok = struct.pack(">IH", 1, 1)
+    yield "properties", frame(0x8011, ok + struct.pack(">I", 1) + word("version") + word("4.0.5"))
+    yield "handshake", frame(0x8012, ok + struct.pack(">I", 2) + word("PLAIN") + word("AMQPLAIN"))
+    yield "tune", frame(20, struct.pack(">II", 1 << 20, 60))
+    broker = struct.pack(">IH", 1, 0) + word("localhost") + struct.pack(">I", 5552)
+    stream = struct.pack(">I", 1) + word("cells") + struct.pack(">HHIH", 1, 0, 1, 0)
+    yield "metadata", frame(0x800F, struct.pack(">I", 1) + broker + stream)
+    yield "update", frame(16, struct.pack(">H", 6) + word("cells"))
+    yield "stats", frame(0x801C, ok + struct.pack(">I", 1) + word("committed_chunk_id") + struct.pack(">q", -1))
+    yield "close", frame(22, ok + word("bye"))
+    yield "consumer", frame(26, struct.pack(">IBB", 1, 0, 1))
+    yield "credit", frame(0x8009, struct.pack(">HB", 4, 0))
+    yield "heartbeat", frame(23, b"")
+
+
+# "\0\0\0\1a\0\0\0\2bc" in the formats that the standard library does not write.
+SNAPPY = bytes.fromhex("ff060000734e61507059010f00001c97c92b0000000161000000026263")
+LZ4 = bytes.fromhex("04224d186040820b000080000000016100000002626300000000")
+ZSTD = bytes.fromhex("28b52ffd0438590000000000016100000002626310edb70b")
+
+
+def chunk(entries, records):
+    data = b"".join(entries)
+    numbers = struct.pack(">BBHIqQQ", 0x50, 0, len(entries), records, 0, 1, 7)
+    return b"\x10" + numbers + struct.pack(">IIII", zlib.crc32(data), len(data), 0, 0) + data
+
+
+def chunks():
+    """A byte that says how they arrive, then the chunk."""
+    plain = b"\0\0\0\1a\0\0\0\2bc"
+    bodies = [plain, gzip.compress(plain, mtime=0), SNAPPY, LZ4, ZSTD]
+    packed = [struct.pack(">BHII", 0x80 | kind << 4, 2, len(plain), len(body)) + body for kind, body in enumerate(bodies)]
+    yield "plain", chunk([plain[:5], plain[5:]], 2)
+    yield "empty", chunk([], 0)
+    for name, entry in zip(("none", "gzip", "snappy", "lz4", "zstd"), packed):
+        yield name, chunk([entry, plain[:5]], 3)
+    yield "all", chunk(packed, 10)
+
+
+for name, content in frames():
+    put("frames", name, content)
+for name, content in chunks():
+    put("chunks", name, content)
 for name, content in pickles():
     put("pickle", name, content)
 for name, content in containers():

@@ -26,6 +26,10 @@ pub enum Target {
     Pickle,
     /// Model files of both kinds through the detector, with libtorch
     Weights,
+    /// Frames of the RabbitMQ Streams protocol
+    Frames,
+    /// Chunks of a stream, with whatever is packed in them
+    Chunks,
 }
 
 /// What is asked for.
@@ -44,6 +48,8 @@ impl fmt::Display for Target {
             Self::Pt => "pt",
             Self::Pickle => "pickle",
             Self::Weights => "weights",
+            Self::Frames => "frames",
+            Self::Chunks => "chunks",
         })
     }
 }
