@@ -28,13 +28,28 @@ const MESSAGES: usize = SMALL + LARGE;
 const REST_KB: u64 = 12 << 10;
 
 #[tokio::test]
-async fn a_chunk_of_300_mb_needs_no_more_memory_than_the_buffer() {
-    for version in Version::ALL {
-        let Some(broker) =
-            Broker::for_test("a_chunk_of_300_mb_needs_no_more_memory_than_the_buffer", version)
-        else {
-            continue;
-        };
+async fn a_chunk_of_300_mb_of_rabbitmq_3_10_needs_no_more_memory_than_the_buffer() {
+    bounded(
+        "a_chunk_of_300_mb_of_rabbitmq_3_10_needs_no_more_memory_than_the_buffer",
+        Version::V3_10,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_chunk_of_300_mb_of_rabbitmq_4_0_needs_no_more_memory_than_the_buffer() {
+    bounded(
+        "a_chunk_of_300_mb_of_rabbitmq_4_0_needs_no_more_memory_than_the_buffer",
+        Version::V4_0,
+    )
+    .await;
+}
+
+async fn bounded(test: &str, version: Version) {
+    // In one process the one would pay for what the other uses.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ALONE.lock().await;
+    if let Some(broker) = Broker::for_test(test, version) {
         publish(&broker);
         read(&broker).await;
     }
@@ -88,7 +103,7 @@ async fn read(broker: &Broker) {
         source.durable(batch.next_offset());
     }
     let seconds = started.elapsed().as_secs_f64();
-    let peak = peak_kb() - before;
+    let peak = peak_kb().saturating_sub(before);
     eprintln!(
         "{}: {peak} kB more at the peak, buffer {} bytes, first message after {:.2} s, all after {seconds:.2} s",
         broker.version(),
