@@ -134,7 +134,9 @@ pub enum Error {
     },
     /// A chunk is damaged, however often it is sent.
     #[error(
-        "stream {stream} holds a damaged chunk at offset {offset}: {problem}, also on a second connection; the messages          before it are intact; restore it from a replica, or set rabbitmq.accept_loss_before and offset.yaml to the          offset behind it"
+        "stream {stream} holds a damaged chunk at offset {offset}: {problem}, also on a second connection; the messages \
+         before it are intact; restore it from a replica, or set offset.yaml to an offset behind it, which gives up its \
+         messages"
     )]
     DamagedChunk {
         /// The stream.

@@ -109,7 +109,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Publishes `count` annotations with images of `size` bytes.
-fn fill(broker: &Broker, stream: &str, size: usize, count: u32, prefix: &str) -> anyhow::Result<()> {
+pub fn fill(broker: &Broker, stream: &str, size: usize, count: u32, prefix: &str) -> anyhow::Result<()> {
     broker.create_stream(stream, &StreamOptions::default())?;
     let mut publisher = broker.publisher(stream)?;
     let mut image = jpeg(size);

@@ -6,7 +6,8 @@
 //! waiting to become durable: a message larger than the limit passes alone.
 //!
 //! A chunk costs one credit, which goes back when all of the chunk is durable. How many credits there are in all follows
-//! from the size of the chunks: as many as fill an eighth of the limit, at least two.
+//! from the size of the chunks: as many as fill half of the limit, at least two, so that one half arrives while the other is
+//! written.
 
 use std::{
     collections::VecDeque,
@@ -178,7 +179,7 @@ impl Books {
             self.chunks.pop_front();
             self.credits -= 1;
         }
-        let wanted = (self.limit / 8 / self.chunk_bytes.max(1)).clamp(LEAST_CREDITS, MOST_CREDITS);
+        let wanted = (self.limit / 2 / self.chunk_bytes.max(1)).clamp(LEAST_CREDITS, MOST_CREDITS);
         let due = wanted.saturating_sub(self.credits);
         self.credits += due;
         self.due += due;
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_credit_goes_back_when_the_whole_chunk_is_durable() {
-        let ledger = Ledger::new(800, 0);
+        let ledger = Ledger::new(200, 0);
         ledger.subscribed(0);
         assert_eq!(due(&ledger), 1);
         ledger.chunk_received(5, 100);
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn small_chunks_have_more_credits_and_large_ones_fewer() {
-        let ledger = Ledger::new(8000, 0);
+        let ledger = Ledger::new(2000, 0);
         ledger.subscribed(0);
         due(&ledger);
         ledger.chunk_received(1, 100);

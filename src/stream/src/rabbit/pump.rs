@@ -3,7 +3,8 @@
 //! A chunk that fits a third of the buffer is read into one allocation of its size, and its messages are slices of it. A
 //! larger one is read twice: once to check it, keeping nothing, then again from the wanted offset on, in segments, its
 //! messages handed out as they arrive. The broker is told to send it again by a new subscription on the same connection;
-//! what it still had under way for the old one is read and dropped.
+//! what it still had under way for the old one is read and dropped. Its checksum is compared again at the end, before the
+//! last segment is handed out.
 //!
 //! The subscription asks for all chunks, those with the broker's own books included: so offsets must follow each other
 //! without a gap, and a missing one is noticed.
@@ -209,7 +210,7 @@ impl Pump<'_, '_> {
         let Delivery { header, rest } = delivery;
         let mut hasher = Hasher::new();
         self.inbound.skip(header.data as usize, &mut hasher).await?;
-        self.check(header, hasher)?;
+        self.check(header, &hasher)?;
         self.inbound.skip(*rest, &mut Hasher::new()).await?;
         if self.cost(header) > self.options.buffer / 3 {
             self.progress.remember(header);
@@ -236,7 +237,7 @@ impl Pump<'_, '_> {
         let length = header.data as usize;
         let (mut data, mut hasher) = (BytesMut::with_capacity(length), Hasher::new());
         self.inbound.append(&mut data, length, &mut hasher).await?;
-        self.check(header, hasher)?;
+        self.check(header, &hasher)?;
         self.inbound.skip(*rest, &mut Hasher::new()).await?;
         let mut entries = header.entries();
         let needs = self.decode(header, &mut entries, &mut data).await?;
@@ -262,15 +263,17 @@ impl Pump<'_, '_> {
             let arriving = capacity - tail.len();
             self.inbound.append(&mut segment, arriving, &mut hasher).await?;
             left -= arriving;
+            if left == 0
+                && let Err(trouble) = self.check(header, &hasher)
+            {
+                self.progress.forget(header);
+                return Err(trouble.into());
+            }
             let more = self.decode(header, &mut entries, &mut segment).await?;
             self.waiting.bytes += cost;
             self.hand_out()?;
             let Some(more) = more else { break };
             (needs, tail) = (more, segment);
-        }
-        if let Err(trouble) = self.check(header, hasher) {
-            self.progress.forget(header);
-            return Err(trouble.into());
         }
         self.inbound.skip(*rest, &mut Hasher::new()).await?;
         self.received(header);
@@ -353,8 +356,8 @@ impl Pump<'_, '_> {
         header.data as usize + usize::from(header.entries) * MESSAGE_BYTES
     }
 
-    fn check(&self, header: &Header, hasher: Hasher) -> Result<(), Trouble> {
-        let found = hasher.finalize();
+    fn check(&self, header: &Header, hasher: &Hasher) -> Result<(), Trouble> {
+        let found = hasher.clone().finalize();
         let said = header.crc;
         if found == said {
             return Ok(());

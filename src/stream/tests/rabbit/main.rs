@@ -107,8 +107,8 @@ async fn every_message_comes_once_in_order_from_any_offset() {
             assert_eq!(seen(&messages), wanted, "{version} from {from}");
             broker.publish(Chunk::of(6, &["more"]));
             assert_eq!(seen(&next(&mut source).await.unwrap()), [(6, b"more".as_slice())]);
-            assert_eq!(source.last_offset(), Some(6));
-            assert!(source.link().subscribed && source.link().trouble.is_none());
+            assert_eq!(source.watch().borrow().last_offset, Some(6));
+            assert!(source.watch().borrow().subscribed && source.watch().borrow().trouble.is_none());
         }
     }
 }
@@ -117,7 +117,7 @@ async fn every_message_comes_once_in_order_from_any_offset() {
 async fn batches_keep_to_the_limits() {
     let broker = Broker::start(small_stream(), Faults::default()).await;
     let mut source = RabbitSource::start(broker.options(0));
-    until("all is there", || source.last_offset() == Some(5)).await;
+    until("all is there", || source.watch().borrow().last_offset == Some(5)).await;
     let mut sizes = Vec::new();
     for (max_messages, max_bytes) in [(1, 99), (9, 6), (0, 0), (9, 99)] {
         let batch = source
@@ -141,7 +141,7 @@ async fn what_follows_the_last_message_in_the_books_is_no_lag() {
         broker.publish(Chunk::of_books(6));
         read_to(&mut source, 6).await.unwrap();
         sleep(Duration::from_millis(100)).await;
-        assert_eq!(source.last_offset(), Some(5), "{version}");
+        assert_eq!(source.watch().borrow().last_offset, Some(5), "{version}");
     }
 }
 
@@ -150,8 +150,8 @@ async fn an_empty_stream_is_waited_for() {
     for version in VERSIONS {
         let broker = Broker::start(Vec::new(), of_version(version)).await;
         let mut source = RabbitSource::start(broker.options(0));
-        until("subscribed", || source.link().subscribed).await;
-        assert_eq!(source.last_offset(), None);
+        until("subscribed", || source.watch().borrow().subscribed).await;
+        assert_eq!(source.watch().borrow().last_offset, None);
         broker.publish(Chunk::of(0, &["first"]));
         assert_eq!(
             seen(&next(&mut source).await.unwrap()),
@@ -272,13 +272,13 @@ async fn a_silent_broker_is_noticed_within_two_heartbeats_and_left() {
     read_to(&mut source, 6).await.unwrap();
     broker.change(|faults| faults.silent_after = Some(0));
     let start = Instant::now();
-    until("noticed", || source.link().trouble.is_some()).await;
+    until("noticed", || source.watch().borrow().trouble.is_some()).await;
     assert!(
         start.elapsed() < Duration::from_millis(2500),
         "{:?}",
         start.elapsed()
     );
-    let trouble = source.link().trouble.unwrap();
+    let trouble = source.watch().borrow().trouble.clone().unwrap();
     assert!(trouble.contains("silent for 2 s"), "{trouble}");
     broker.change(|faults| faults.silent_after = None);
     broker.publish(Chunk::of(6, &["more"]));
@@ -295,11 +295,11 @@ async fn heartbeats_keep_an_idle_connection_alive_both_ways() {
     let mut source = RabbitSource::start(broker.options(0));
     read_to(&mut source, 6).await.unwrap();
     let (signs, connections) = (
-        source.link().signs,
+        source.watch().borrow().signs,
         broker.count(|heard| *heard == Heard::Connection),
     );
     sleep(Duration::from_secs(4)).await;
-    assert!(source.link().subscribed && source.link().signs >= signs + 3);
+    assert!(source.watch().borrow().subscribed && source.watch().borrow().signs >= signs + 3);
     assert_eq!(broker.count(|heard| *heard == Heard::Connection), connections);
     assert!(broker.count(|heard| *heard == Heard::Heartbeat) >= 6);
     assert!(broker.heard().contains(&Heard::Tune(1)));
@@ -451,14 +451,39 @@ async fn packed_messages_that_cannot_be_unpacked_stay_one_and_block_nothing() {
 
 #[tokio::test]
 async fn a_damaged_chunk_is_asked_for_again_and_nothing_of_it_is_handed_out() {
+    let past_the_end = || Chunk::with_data(4, 0, 2, 2, b"\0\0\0\x05fruit\0\0\0\x09cones", b"");
     for version in VERSIONS {
+        for damaged in [small_stream()[2].clone().damaged(), past_the_end()] {
+            let faults = Faults {
+                instead: vec![damaged],
+                ..of_version(version)
+            };
+            let broker = Broker::start(small_stream(), faults).await;
+            let mut source = RabbitSource::start(broker.options(0));
+            assert_eq!(seen(&read_to(&mut source, 6).await.unwrap()), SMALL, "{version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_chunk_that_comes_damaged_once_is_asked_for_again() {
+    let messages: Vec<_> = (0..60_u8).map(|cell| vec![cell; 100_000]).collect();
+    let whole = Chunk::of(0, &messages);
+    let damaged = whole.clone().damaged();
+    // When it is checked, and when it is read.
+    for instead in [vec![damaged.clone()], vec![whole.clone(), damaged]] {
         let faults = Faults {
-            instead: vec![small_stream()[2].clone().damaged()],
-            ..of_version(version)
+            instead,
+            ..Faults::default()
         };
-        let broker = Broker::start(small_stream(), faults).await;
-        let mut source = RabbitSource::start(broker.options(0));
-        assert_eq!(seen(&read_to(&mut source, 6).await.unwrap()), SMALL, "{version}");
+        let broker = Broker::start(vec![whole.clone()], faults).await;
+        let received = read_to(&mut RabbitSource::start(broker.options(0)), 60)
+            .await
+            .unwrap();
+        assert!(received.len() == 60);
+        for (message, sent) in received.iter().zip(&messages) {
+            assert!(message.bytes == *sent, "{}", message.offset);
+        }
     }
 }
 
@@ -571,7 +596,7 @@ async fn a_stream_that_ends_before_the_wanted_offset_is_an_error() {
 
 #[tokio::test]
 async fn a_stream_that_is_deleted_is_waited_for_and_one_made_anew_is_told_from_it() {
-    for version in VERSIONS {
+    let deleted = async |version| {
         let broker = Broker::start(small_stream(), of_version(version)).await;
         let mut options = broker.options(0);
         options.patience = Patience::Forever;
@@ -579,11 +604,13 @@ async fn a_stream_that_is_deleted_is_waited_for_and_one_made_anew_is_told_from_i
         read_to(&mut source, 6).await.unwrap();
         broker.change(|faults| faults.subscription = 2);
         broker.replace(Vec::new());
-        until("noticed", || source.link().trouble.is_some()).await;
-        assert!(!source.link().subscribed);
+        until("noticed", || source.watch().borrow().trouble.is_some()).await;
+        assert!(!source.watch().borrow().subscribed);
         until("the words", || {
             source
-                .link()
+                .watch()
+                .borrow()
+                .clone()
                 .trouble
                 .is_some_and(|trouble| trouble.contains("does not exist"))
         })
@@ -594,7 +621,9 @@ async fn a_stream_that_is_deleted_is_waited_for_and_one_made_anew_is_told_from_i
             matches!(error, Error::BeyondEnd { from: 6, next: 0, .. }),
             "{error}"
         );
-    }
+    };
+    let [older, newer] = VERSIONS;
+    tokio::join!(deleted(older), deleted(newer));
 }
 
 #[tokio::test]
@@ -605,7 +634,7 @@ async fn a_stream_that_is_not_there_yet_is_waited_for() {
     };
     let broker = Broker::start(small_stream(), faults).await;
     let mut source = RabbitSource::start(broker.options(0));
-    until("noticed", || source.link().trouble.is_some()).await;
+    until("noticed", || source.watch().borrow().trouble.is_some()).await;
     broker.change(|faults| faults.subscription = 1);
     assert_eq!(seen(&read_to(&mut source, 6).await.unwrap()), SMALL);
 }
