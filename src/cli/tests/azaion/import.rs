@@ -229,3 +229,52 @@ fn with_tls_only_a_broker_that_the_authority_vouches_for_gets_the_password() {
         .success();
     assert_eq!(last_line(&done.get_output().stdout)["messages"], 2);
 }
+
+#[test]
+fn a_second_tree_from_a_broker_ends_where_the_first_one_is_and_without_one_at_the_end() {
+    for version in Version::ALL {
+        let Some(broker) = Broker::for_test("a_second_tree_from_a_broker", version) else {
+            continue;
+        };
+        broker.create_stream("cells", &StreamOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        yolo_folder(&folder.path().join("set"), 20);
+        let file = folder.path().join("file.stream");
+        azaion(&["import", "yolo", "--to"])
+            .arg(&file)
+            .arg(folder.path().join("set"))
+            .assert()
+            .success();
+        let mut publisher = broker.publisher("cells").unwrap();
+        publisher.send(&in_file(&file)).unwrap();
+        publisher.confirm().unwrap();
+
+        let root = folder.path().join("root");
+        let config = folder.path().join("config.yaml");
+        let broker_of = format!(
+            "root_dir: {}\nrabbitmq: {{port: {}, user: {USER}, password_file: {}, queue_name: cells}}\n",
+            root.display(),
+            broker.port(),
+            secret(folder.path(), PASSWORD).display()
+        );
+        fs::write(&config, broker_of).unwrap();
+        let replay = |to: &str| {
+            let mut command = azaion(&["queue", "replay", "--from", "2", "--json", "--config"]);
+            command.arg(&config).arg("--to").arg(folder.path().join(to));
+            last_line(&command.assert().success().get_output().stdout)
+        };
+        let told = replay("all");
+        assert_eq!(
+            (&told["next_offset"], &told["counters"]["created"]),
+            (&20.into(), &18.into())
+        );
+
+        fs::create_dir(&root).unwrap();
+        store::Tree::open(&root).unwrap().begin_at(13).unwrap();
+        let told = replay("as-far");
+        assert_eq!(
+            (&told["next_offset"], &told["counters"]["created"]),
+            (&13.into(), &11.into())
+        );
+    }
+}
