@@ -278,3 +278,49 @@ fn a_second_tree_from_a_broker_ends_where_the_first_one_is_and_without_one_at_th
         );
     }
 }
+
+#[test]
+fn an_import_that_was_killed_is_finished_by_the_same_command_with_every_name_once() {
+    const COUNT: usize = 400;
+    let Some(broker) = Broker::for_test("an_import_that_was_killed", Version::V4_0) else {
+        return;
+    };
+    broker.create_stream("cells", &StreamOptions::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    yolo_folder(&set, 1);
+    let mut large = fs::read(set.join("images/s00.jpg")).unwrap();
+    large.resize(200 << 10, 0);
+    for n in 1..COUNT {
+        fs::write(set.join(format!("images/c{n:03}.jpg")), &large).unwrap();
+        fs::copy(
+            set.join("labels/s00.txt"),
+            set.join(format!("labels/c{n:03}.txt")),
+        )
+        .unwrap();
+    }
+    let command = import(folder.path(), &address(broker.port()));
+    let mut first = std::process::Command::new(command.get_program())
+        .args(command.get_args())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    messages(&broker, 20);
+    first.kill().unwrap();
+    assert!(
+        !first.wait().unwrap().success(),
+        "it was done before it could be killed"
+    );
+
+    let done = import(folder.path(), &address(broker.port())).assert().success();
+    let told = last_line(&done.get_output().stdout);
+    let known = told["known"].as_u64().unwrap();
+    assert!(known >= 20, "{told}");
+    assert_eq!(told["messages"].as_u64().unwrap() + known, COUNT as u64);
+    let mut all = names(&messages(&broker, COUNT));
+    assert_eq!(all.len(), COUNT);
+    all.dedup();
+    assert_eq!(all.len(), COUNT, "one arrived twice");
+    assert!(all.is_sorted());
+}
