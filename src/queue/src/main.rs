@@ -25,6 +25,8 @@ use tracing::level_filters::LevelFilter;
 const BAD_USAGE: u8 = 64;
 /// How much longer than until now systemd waits for a start in which something happens: a broker may be away for hours.
 const START_EXTENSION: Duration = Duration::from_secs(90);
+/// How often a verb that takes long says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Messages that become durable together, at most.
 const BATCH_MESSAGES: usize = 4096;
 
@@ -86,7 +88,13 @@ fn ask(verb: &Verb) -> ExitCode {
     let asked = || -> anyhow::Result<ExitCode> {
         log::init_human(LevelFilter::WARN, |line| eprint!("{line}"))?;
         let shutdown = Shutdown::install().context("cannot listen to signals")?;
-        let answer = verbs::run(verb, &shutdown.flag(), |_, _| {})?;
+        let mut told = Instant::now();
+        let answer = verbs::run(verb, &shutdown.flag(), |done, all| {
+            if told.elapsed() >= SAY_EVERY {
+                eprintln!("{done} of {all}");
+                told = Instant::now();
+            }
+        })?;
         print!("{}", answer.text);
         Ok(answer.code.into())
     };

@@ -552,7 +552,7 @@ fn a_second_tree_from_any_offset_is_the_tree_of_whoever_began_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_replay_that_was_stopped_goes_on_and_ends_with_the_last_message_known_at_its_start() {
+async fn a_replay_that_was_stopped_goes_on_and_ends_with_the_last_message_that_is_wanted() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let events: Vec<_> = (0..9).flat_map(|_| morning()).collect();
     let stream = stream_file(dir.path(), &events);
@@ -569,7 +569,7 @@ async fn a_replay_that_was_stopped_goes_on_and_ends_with_the_last_message_known_
     let source = FileSource::open(&stream, 2, true).unwrap();
     let asked = Arc::clone(&stop);
     let sown = second
-        .fill(source, None, &options, &stop, |done, total| {
+        .fill(source, Some(44), &options, &stop, |done, total| {
             assert_eq!(total, 43);
             asked.store(done >= 8, std::sync::atomic::Ordering::Relaxed);
         })
@@ -582,12 +582,22 @@ async fn a_replay_that_was_stopped_goes_on_and_ends_with_the_last_message_known_
     let source = FileSource::open(&stream, second.offset(), true).unwrap();
     stream_file(dir.path(), &morning());
     let on = flag();
-    let filled = second.fill(source, None, &options, &on, |_, _| {});
+    let filled = second.fill(source, Some(44), &options, &on, |_, _| {});
     let sown = tokio::time::timeout(Duration::from_secs(20), filled)
         .await
         .unwrap()
         .unwrap();
     assert_eq!((sown.stopped, sown.next_offset), (false, 45));
+
+    // Nobody says which is the last: it ends when nothing more comes.
+    let second = SecondTree::open(to.path(), 2).unwrap();
+    let source = FileSource::open(&stream, second.offset(), true).unwrap();
+    let filled = second.fill(source, None, &options, &on, |_, _| {});
+    let sown = tokio::time::timeout(Duration::from_secs(20), filled)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((sown.stopped, sown.next_offset), (false, 50));
 }
 
 #[test]

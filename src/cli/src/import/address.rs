@@ -88,12 +88,13 @@ impl FromStr for Address {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix(PLAIN).ok_or(AddressError::NoHost)?),
         };
-        // The name of a stream may hold an @, a password a slash.
-        let before_host = rest.rfind('@').unwrap_or_default();
-        if rest[..before_host].contains(':') {
+        let (authority, stream) = rest.split_once('/').unwrap_or((rest, ""));
+        let user = authority.rsplit_once('@').map(|(user, _)| user);
+        // A password may hold a slash: then what looks like a port is its beginning.
+        let cut_off = user.is_none() && stream.contains('@') && authority.contains(':');
+        if cut_off || user.is_some_and(|user| user.contains(':')) {
             return Err(AddressError::Password);
         }
-        let (authority, stream) = rest.split_once('/').ok_or(AddressError::NoStream)?;
         if stream.is_empty() {
             return Err(AddressError::NoStream);
         }
@@ -172,8 +173,12 @@ mod tests {
             expect("ann", "broker.example", 5552, false, "cells")
         );
         assert_eq!(
-            parts("rabbitmq-stream+tls://broker.example:99/a/b@c"),
-            expect("", "broker.example", 99, true, "a/b@c")
+            parts("rabbitmq-stream+tls://ann@broker.example:99/a/b@c"),
+            expect("ann", "broker.example", 99, true, "a/b@c")
+        );
+        assert_eq!(
+            parts("rabbitmq-stream://broker.example/cells"),
+            expect("", "broker.example", 5552, false, "cells")
         );
         assert_eq!(
             parts("rabbitmq-stream+tls://ann@[::1]/cells"),

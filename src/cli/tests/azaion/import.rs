@@ -229,3 +229,97 @@ fn with_tls_only_a_broker_that_the_authority_vouches_for_gets_the_password() {
         .success();
     assert_eq!(last_line(&done.get_output().stdout)["messages"], 2);
 }
+
+#[test]
+fn a_second_tree_from_a_broker_ends_where_the_first_one_is_and_without_one_at_the_end() {
+    for version in Version::ALL {
+        let Some(broker) = Broker::for_test("a_second_tree_from_a_broker", version) else {
+            continue;
+        };
+        broker.create_stream("cells", &StreamOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        yolo_folder(&folder.path().join("set"), 20);
+        let file = folder.path().join("file.stream");
+        azaion(&["import", "yolo", "--to"])
+            .arg(&file)
+            .arg(folder.path().join("set"))
+            .assert()
+            .success();
+        let mut publisher = broker.publisher("cells").unwrap();
+        publisher.send(&in_file(&file)).unwrap();
+        publisher.confirm().unwrap();
+
+        let root = folder.path().join("root");
+        let config = folder.path().join("config.yaml");
+        let broker_of = format!(
+            "root_dir: {}\nrabbitmq: {{port: {}, user: {USER}, password_file: {}, queue_name: cells}}\n",
+            root.display(),
+            broker.port(),
+            secret(folder.path(), PASSWORD).display()
+        );
+        fs::write(&config, broker_of).unwrap();
+        let replay = |to: &str| {
+            let mut command = azaion(&["queue", "replay", "--from", "2", "--json", "--config"]);
+            command.arg(&config).arg("--to").arg(folder.path().join(to));
+            last_line(&command.assert().success().get_output().stdout)
+        };
+        let told = replay("all");
+        assert_eq!(
+            (&told["next_offset"], &told["counters"]["created"]),
+            (&20.into(), &18.into())
+        );
+
+        fs::create_dir(&root).unwrap();
+        store::Tree::open(&root).unwrap().begin_at(13).unwrap();
+        let told = replay("as-far");
+        assert_eq!(
+            (&told["next_offset"], &told["counters"]["created"]),
+            (&13.into(), &11.into())
+        );
+    }
+}
+
+#[test]
+fn an_import_that_was_killed_is_finished_by_the_same_command_with_every_name_once() {
+    const COUNT: usize = 400;
+    let Some(broker) = Broker::for_test("an_import_that_was_killed", Version::V4_0) else {
+        return;
+    };
+    broker.create_stream("cells", &StreamOptions::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    yolo_folder(&set, 1);
+    let mut large = fs::read(set.join("images/s00.jpg")).unwrap();
+    large.resize(200 << 10, 0);
+    for n in 1..COUNT {
+        fs::write(set.join(format!("images/c{n:03}.jpg")), &large).unwrap();
+        fs::copy(
+            set.join("labels/s00.txt"),
+            set.join(format!("labels/c{n:03}.txt")),
+        )
+        .unwrap();
+    }
+    let command = import(folder.path(), &address(broker.port()));
+    let mut first = std::process::Command::new(command.get_program())
+        .args(command.get_args())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    messages(&broker, 20);
+    first.kill().unwrap();
+    if first.wait().unwrap().success() {
+        eprintln!("the import was done before it could be killed");
+    }
+
+    let done = import(folder.path(), &address(broker.port())).assert().success();
+    let told = last_line(&done.get_output().stdout);
+    let known = told["known"].as_u64().unwrap();
+    assert!(known >= 20, "{told}");
+    assert_eq!(told["messages"].as_u64().unwrap() + known, COUNT as u64);
+    let mut all = names(&messages(&broker, COUNT));
+    assert_eq!(all.len(), COUNT);
+    all.dedup();
+    assert_eq!(all.len(), COUNT, "one arrived twice");
+    assert!(all.is_sorted());
+}

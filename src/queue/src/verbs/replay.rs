@@ -2,8 +2,9 @@
 //!
 //! The second tree is a whole one. The file `replay.yaml` in its root says where it was begun, and that it is no tree of
 //! anybody's own: a folder with anything else in it is refused. A replay that was cut off goes on where it stopped. It
-//! ends with the last message that the first tree has read; where there is no first tree, with the last that the stream
-//! was known to hold when it began. So it ends although others are added, and the two trees can be compared.
+//! ends with the last message of a stream file, or with the last that the first tree has read from the broker, so that the
+//! two trees can be compared although messages are added. Where the first tree has read nothing, it ends once the broker
+//! has had nothing more to give for a while.
 
 use std::fmt;
 use std::fs;
@@ -20,6 +21,7 @@ use stream::file::FileSource;
 use stream::rabbit::{self, Patience, RabbitSource};
 use stream::{Batch, Limits, Link, Source};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{Error, ReplayArgs, io, layout};
 use crate::{Counters, Options, Progress, connection, run};
@@ -28,8 +30,8 @@ use crate::{Counters, Options, Progress, connection, run};
 const MARK: &str = "replay.yaml";
 /// How often in a row a broker is tried that cannot be reached.
 const TRIES: u32 = 5;
-/// How long a stream that was reached, and neither sends a message nor says that it has one, is waited for.
-const EMPTY_AFTER: Duration = Duration::from_secs(5);
+/// How long a broker must have nothing more to give until that counts as the stream's end.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// A tree that is being filled from a stream for comparison.
 #[derive(Debug)]
@@ -96,8 +98,8 @@ impl SecondTree {
         self.tree.offset()
     }
 
-    /// Reads `source` up to the message at offset `last`, without one up to the last that it is known to hold now; or until
-    /// `shutdown` is set. `progress` hears how many messages of how many are read.
+    /// Reads `source` up to the message at offset `last`, or until `shutdown` is set; without a `last`, until the source ends or has
+    /// had nothing more to give for a while. `progress` hears how many messages of how many are read.
     pub async fn fill<S: Source>(
         self,
         source: S,
@@ -108,7 +110,11 @@ impl SecondTree {
     ) -> Result<Sown, Error> {
         let from = self.from;
         let root = self.tree.paths().root().to_owned();
-        let mut source = UpTo::new(source, last, self.tree.offset());
+        let mut source = UpTo {
+            source,
+            next: self.tree.offset(),
+            last,
+        };
         let told = |at: &Progress| {
             let known = last.or(at.link.last_offset);
             let end = known.map_or(at.next_offset, |last| last.saturating_add(1));
@@ -141,7 +147,8 @@ pub(super) fn from_file(
     FileSource::open(stream, args.from, false)?;
     let second = SecondTree::open(&args.to, args.from)?;
     let source = FileSource::open(stream, second.offset(), false)?;
-    runtime(args)?.block_on(second.fill(source, None, &Options::default(), shutdown, progress))
+    let last = source.watch().borrow().last_offset;
+    runtime(args)?.block_on(second.fill(source, last, &Options::default(), shutdown, progress))
 }
 
 /// [`SecondTree::fill`] from the broker of the configuration.
@@ -180,63 +187,34 @@ fn runtime(args: &ReplayArgs) -> Result<tokio::runtime::Runtime, Error> {
         .map_err(io("start threads for", &args.to))
 }
 
-/// A source that ends with a certain message.
+/// A source that is followed, and ends all the same.
 struct UpTo<S> {
     source: S,
-    link: watch::Receiver<Link>,
     next: u64,
-    /// None until the source says.
+    /// The last message that is wanted.
     last: Option<u64>,
-}
-
-impl<S: Source> UpTo<S> {
-    fn new(source: S, last: Option<u64>, next: u64) -> Self {
-        let link = source.watch();
-        let last = last.or(link.borrow().last_offset);
-        Self {
-            source,
-            link,
-            next,
-            last,
-        }
-    }
-
-    /// Takes out what came after the last message.
-    fn within(&mut self, mut batch: Batch) -> Option<Batch> {
-        let known = self.link.borrow().last_offset;
-        let last = *self.last.get_or_insert(known.unwrap_or_else(|| last_of(&batch)));
-        batch.messages.retain(|message| message.offset <= last);
-        self.next = self.next.max(batch.next_offset());
-        (!batch.messages.is_empty()).then_some(batch)
-    }
-}
-
-fn last_of(batch: &Batch) -> u64 {
-    batch.messages.last().map_or(0, |message| message.offset)
-}
-
-/// Ready once the source is reached and has been silent for long enough to be empty.
-async fn silent(mut link: watch::Receiver<Link>) {
-    let is_silent = |link: &Link| link.subscribed && link.last_offset.is_none();
-    if link.wait_for(is_silent).await.is_err() {
-        return std::future::pending().await;
-    }
-    tokio::time::sleep(EMPTY_AFTER).await;
-    if !is_silent(&link.borrow()) {
-        std::future::pending().await
-    }
 }
 
 impl<S: Source> Source for UpTo<S> {
     async fn next(&mut self, limits: Limits) -> Result<Option<Batch>, stream::Error> {
-        if self.last.is_some_and(|last| self.next > last) {
+        let Some(last) = self.last else {
+            let quiet = quiet(self.source.watch(), self.next);
+            let batch = tokio::select! {
+                batch = self.source.next(limits) => batch?,
+                () = quiet => None,
+            };
+            self.next = batch.as_ref().map_or(self.next, Batch::next_offset);
+            return Ok(batch);
+        };
+        if self.next > last {
             return Ok(None);
         }
-        let batch = tokio::select! {
-            batch = self.source.next(limits) => batch?,
-            () = silent(self.link.clone()) => None,
+        let Some(mut batch) = self.source.next(limits).await? else {
+            return Ok(None);
         };
-        Ok(batch.and_then(|batch| self.within(batch)))
+        self.next = batch.next_offset();
+        batch.messages.retain(|message| message.offset <= last);
+        Ok((!batch.messages.is_empty()).then_some(batch))
     }
 
     fn durable(&mut self, next: u64) {
@@ -245,6 +223,22 @@ impl<S: Source> Source for UpTo<S> {
 
     fn watch(&self) -> watch::Receiver<Link> {
         self.source.watch()
+    }
+}
+
+/// Ready once the source has been reached, and has had nothing behind offset `next` for a while.
+async fn quiet(mut link: watch::Receiver<Link>, next: u64) {
+    let has_nothing = |link: &Link| link.subscribed && link.last_offset.is_none_or(|last| last < next);
+    loop {
+        if link.wait_for(has_nothing).await.is_err() {
+            return std::future::pending().await;
+        }
+        if timeout(QUIET, link.wait_for(|link| !has_nothing(link)))
+            .await
+            .is_err()
+        {
+            return;
+        }
     }
 }
 
