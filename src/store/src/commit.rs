@@ -90,7 +90,13 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
     }
     let writes: Vec<&Write> = plan.writes().collect();
     let together = disk.sync_all_from().is_some_and(|least| writes.len() >= least);
-    in_parallel(tree.writers, &writes, |write| {
+    // What is not synced at once keeps processors busy, not the disk.
+    let writers = if together {
+        tree.writers.min(cores())
+    } else {
+        tree.writers
+    };
+    in_parallel(writers, &writes, |write| {
         let written = if together {
             disk.write_unsynced(&write.aside, &write.bytes)
         } else {
@@ -98,7 +104,7 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
         };
         written.map_err(Error::io("write", &write.aside))
     })?;
-    plan.add_digests(tree.writers, &mut entries)?;
+    plan.add_digests(tree.writers.min(cores()), &mut entries)?;
     tree.ledger
         .append(&entries, turn, next_offset, |path, at, bytes| {
             if together {
@@ -151,11 +157,12 @@ impl Plan {
     pub(crate) fn new(tree: &Tree, changes: BTreeMap<Name, Change>, refusals: Vec<Refusal>) -> Result<Self> {
         let (disk, paths) = (&*tree.disk, &tree.paths);
         let mut plan = Self::default();
-        let (aside, mut count) = (paths.aside(), 0_usize);
+        // Threads that make files in one folder wait for each other: neighbours go into different ones.
+        let (asides, mut count) = (paths.asides(), 0_usize);
         let mut write = |target: PathBuf, bytes: Bytes| {
             count += 1;
             Write {
-                aside: aside.join(count.to_string()),
+                aside: asides[count % asides.len()].join(count.to_string()),
                 target,
                 bytes,
             }
@@ -357,6 +364,10 @@ impl Touched {
             self.0.push(dir);
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs `job` on every item, in up to `threads` threads of which this is one; stops at the first error and returns it.

@@ -53,7 +53,7 @@ impl fmt::Display for Home {
 /// unmatched.log    mentions of names that were unknown at that time
 /// offset.yaml      the next message to read
 /// azaion.lock      the writer's process id, locked while it runs
-/// .azaion-tmp/     files being written; only the writer looks there, and empties it when it opens the tree
+/// .azaion-tmp/     0/ to 3/, files being written; only the writer looks there, and empties them when it opens the tree
 /// ```
 ///
 /// The four homes, `quarantine/` and `.azaion-tmp/` must be on one file system, since files are renamed between them.
@@ -177,6 +177,11 @@ impl Paths {
 
     pub(crate) fn aside(&self) -> PathBuf {
         self.root.join(".azaion-tmp")
+    }
+
+    /// The folders in it where files are written.
+    pub(crate) fn asides(&self) -> [PathBuf; 4] {
+        ["0", "1", "2", "3"].map(|name| self.aside().join(name))
     }
 
     /// The folders whose names carry the annotations and the quarantine: everything a batch renames into.

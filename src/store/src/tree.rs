@@ -15,7 +15,8 @@ use crate::lock::Lock;
 use crate::paths::{Home, Paths};
 use crate::{atomic, ledger, offset, quarantine, unmatched};
 
-/// How many threads write and sync at once: the time goes into waiting for the disk, which takes many requests together.
+/// How many threads write and sync at once where each file is synced by itself: the time goes into waiting for the disk,
+/// which takes many requests together.
 const WRITERS: usize = 8;
 
 /// The tree, open for its one writer.
@@ -236,7 +237,7 @@ fn make_folders(disk: &dyn Disk, paths: &Paths) -> Result<()> {
         paths.aside(),
     ];
     let mut parents = BTreeSet::new();
-    for dir in homes.into_iter().flatten().chain(single) {
+    for dir in homes.into_iter().flatten().chain(single).chain(paths.asides()) {
         if !disk.exists(&dir).map_err(Error::io("look for", &dir))? {
             disk.make_dir(&dir).map_err(Error::io("make", &dir))?;
         }
@@ -268,11 +269,13 @@ fn check_one_file_system(paths: &Paths) -> Result<()> {
 }
 
 fn remove_leftovers(disk: &dyn Disk, paths: &Paths) -> Result<usize> {
-    let aside = paths.aside();
-    let names = disk.list(&aside).map_err(Error::io("list", &aside))?;
-    for name in &names {
-        let path = aside.join(name);
-        disk.remove(&path).map_err(Error::io("remove", &path))?;
+    let mut removed = 0;
+    for aside in paths.asides() {
+        for name in disk.list(&aside).map_err(Error::io("list", &aside))? {
+            let path = aside.join(name);
+            disk.remove(&path).map_err(Error::io("remove", &path))?;
+            removed += 1;
+        }
     }
-    Ok(names.len() + atomic::remove_leftovers_on(disk, paths.root())?)
+    Ok(removed + atomic::remove_leftovers_on(disk, paths.root())?)
 }

@@ -54,6 +54,9 @@ fn measure(place: &Place, broker: &Broker) -> anyhow::Result<Vec<Value>> {
     Ok(rows)
 }
 
+/// A rate, measured.
+type Turn<'a> = &'a dyn Fn() -> anyhow::Result<f64>;
+
 /// Ours, the peer and the disk in turns.
 fn rates(
     place: &Place,
@@ -65,10 +68,18 @@ fn rates(
 ) -> anyhow::Result<Vec<Value>> {
     let stream = format!("rate-{size}");
     fill(broker, &stream, size, count, "cell")?;
+    // Nothing is removed before the last turn: ext4 makes files slowly for seconds after many were deleted.
+    let kept = tempfile::tempdir_in(&place.folder)?;
+    let place = &Place {
+        folder: kept.path().to_owned(),
+        ..place.clone()
+    };
     let (mut ours, mut peers, mut disks) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
-        let mut turns: [(&mut Vec<f64>, &dyn Fn() -> anyhow::Result<f64>); 3] = [
-            (&mut ours, &|| our_rate(place, broker, &stream, count, None)),
+        let mut turns: [(&mut Vec<f64>, Turn<'_>); 3] = [
+            (&mut ours, &|| {
+                our_rate(place, broker, &stream, count, &fresh(place)?)
+            }),
             (&mut peers, &|| peer_rate(place, broker, &stream, count)),
             (&mut disks, &|| disk_rate(&place.folder)),
         ];
@@ -109,7 +120,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Publishes `count` annotations with images of `size` bytes.
-pub fn fill(broker: &Broker, stream: &str, size: usize, count: u32, prefix: &str) -> anyhow::Result<()> {
+fn fill(broker: &Broker, stream: &str, size: usize, count: u32, prefix: &str) -> anyhow::Result<()> {
     broker.create_stream(stream, &StreamOptions::default())?;
     let mut publisher = broker.publisher(stream)?;
     let mut image = jpeg(size);
@@ -151,21 +162,8 @@ fn message(prefix: &str, n: u32, image: &mut [u8]) -> Vec<u8> {
     encode::message(&body, encode::Property::Number(Status::Created))
 }
 
-fn our_rate(
-    place: &Place,
-    broker: &Broker,
-    stream: &str,
-    count: u32,
-    tree: Option<&Path>,
-) -> anyhow::Result<f64> {
-    let folder = tempfile::tempdir_in(&place.folder)?;
-    let setup = Setup::new(
-        &place.program,
-        tree.unwrap_or(folder.path()),
-        broker.port(),
-        stream,
-        "",
-    )?;
+fn our_rate(place: &Place, broker: &Broker, stream: &str, count: u32, folder: &Path) -> anyhow::Result<f64> {
+    let setup = Setup::new(&place.program, folder, broker.port(), stream, "")?;
     settle(&setup.root)?;
     let begun = Instant::now();
     let mut daemon = setup.start()?;
@@ -180,8 +178,8 @@ fn our_rate(
 }
 
 fn peer_rate(place: &Place, broker: &Broker, stream: &str, count: u32) -> anyhow::Result<f64> {
-    let folder = tempfile::tempdir_in(&place.folder)?;
-    settle(folder.path())?;
+    let folder = fresh(place)?;
+    settle(&folder)?;
     let output = Command::new(&place.python)
         .arg(&place.peer)
         .args([
@@ -191,7 +189,7 @@ fn peer_rate(place: &Place, broker: &Broker, stream: &str, count: u32) -> anyhow
             stream,
             &count.to_string(),
         ])
-        .arg(folder.path())
+        .arg(&folder)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -200,6 +198,11 @@ fn peer_rate(place: &Place, broker: &Broker, stream: &str, count: u32) -> anyhow
     let said: Value = serde_json::from_slice(&output.stdout).context("the peer said something else")?;
     let seconds = said["seconds"].as_f64().context("no seconds")?;
     Ok(f64::from(count) / seconds)
+}
+
+/// A new folder that stays until the place's own goes.
+fn fresh(place: &Place) -> anyhow::Result<PathBuf> {
+    Ok(tempfile::tempdir_in(&place.folder)?.keep())
 }
 
 /// Megabytes a second of one file, synced every 16 MiB.
@@ -305,7 +308,7 @@ fn grown(place: &Place, broker: &Broker) -> anyhow::Result<Vec<Value>> {
     for annotations in &place.grown {
         let folder = tempfile::tempdir_in(&place.folder)?;
         grow(&folder.path().join("azaion"), *annotations)?;
-        let rate = our_rate(place, broker, STREAM, COUNT, Some(folder.path()))?;
+        let rate = our_rate(place, broker, STREAM, COUNT, folder.path())?;
         eprintln!("{annotations} annotations in the tree: {rate:.0}");
         let first = *least.get_or_insert(rate);
         rows.push(json!({
