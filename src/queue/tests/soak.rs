@@ -1,6 +1,11 @@
 //! QUE-5 to QUE-8 against a real broker: the daemon, the broker and the network fail at random moments, and the tree ends as
 //! if nothing had happened. `cargo xtask soak queue --kills N --seed S` is the same at any length.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what only prepares a test may fail as a test does"
+)]
+
 use std::path::Path;
 
 use broker::{Broker, Version};
