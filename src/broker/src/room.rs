@@ -71,7 +71,11 @@ impl Room {
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         while self.is_running() {
             match self.first() {
-                Some(first) => signal::kill(first, Signal::SIGKILL)?,
+                Some(first) => match signal::kill(first, Signal::SIGKILL) {
+                    // It ended between the look and the signal.
+                    Ok(()) | Err(nix::Error::ESRCH) => {}
+                    Err(error) => return Err(error.into()),
+                },
                 None => self.outer.kill()?,
             }
             std::thread::sleep(POLL);

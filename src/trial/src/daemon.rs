@@ -83,6 +83,7 @@ impl Setup {
 
     fn spawn(&self, command: &mut Command) -> anyhow::Result<Daemon> {
         let log = File::options().append(true).create(true).open(&self.log)?;
+        let logged_before = log.metadata()?.len();
         let child = command
             .arg("--config")
             .arg(&self.config)
@@ -94,6 +95,7 @@ impl Setup {
         Ok(Daemon {
             child,
             setup: self.clone(),
+            logged_before,
         })
     }
 
@@ -116,6 +118,8 @@ impl Setup {
 pub struct Daemon {
     child: Child,
     setup: Setup,
+    /// The length of the log when it was started.
+    logged_before: u64,
 }
 
 impl Daemon {
@@ -176,11 +180,12 @@ impl Daemon {
         }
     }
 
-    /// Waits until a line of its log, of this run or an earlier one, holds each of these words.
+    /// Waits until a line of its log holds each of these words.
     pub fn wait_for_log(&mut self, words: &[&str], patience: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
             let text = fs::read_to_string(&self.setup.log)?;
+            let text = text.get(self.logged_before as usize..).unwrap_or_default();
             let all = |line: &str| words.iter().all(|word| line.contains(word));
             if text.lines().any(all) {
                 return Ok(());

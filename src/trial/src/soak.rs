@@ -129,6 +129,8 @@ pub fn run(plan: &Plan<'_>, mut progress: impl FnMut(u32)) -> anyhow::Result<Rep
         Some(running) => running,
         None => setup.start()?,
     };
+    // One that was just started may have nothing left to do, but must be up before it is asked to stop.
+    last.wait_for_log(&["queue is ready"], REST)?;
     last.wait_for(sent as u64, REST)?;
     let status = last.terminate()?;
     ensure!(

@@ -170,7 +170,11 @@ fn large_messages(count: u64) -> Vec<Chunk> {
 #[tokio::test]
 async fn credit_goes_back_only_when_a_chunk_is_durable() {
     let broker = Broker::start(large_messages(6), Faults::default()).await;
-    let mut source = RabbitSource::start(broker.options(0));
+    // Half of it holds two chunks.
+    let mut source = RabbitSource::start(Options {
+        buffer: 1_300_000,
+        ..broker.options(0)
+    });
     let credit = || broker.count(|heard| matches!(heard, Heard::Credit(..)));
     let mut read = next(&mut source).await.unwrap().len();
     while read < 2 {
