@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use broker::{Broker, Network, Proxy, StreamOptions, Version};
+use broker::{Broker, ClientError, Compression, Network, Proxy, Publisher, StreamOptions, Version};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use store::{Depth, Tree};
@@ -17,7 +17,7 @@ use crate::messages;
 
 const STREAM: &str = "cells";
 /// Messages for each failure.
-const EACH: usize = 400;
+const EACH: usize = 700;
 /// How long the rest may take when nothing fails any more.
 const REST: Duration = Duration::from_secs(120);
 
@@ -119,8 +119,8 @@ pub fn run(plan: &Plan<'_>, mut progress: impl FnMut(u32)) -> anyhow::Result<Rep
             Some(running) => running,
             None => setup.start()?,
         };
-        // The work on a part takes about this long, the start included.
-        std::thread::sleep(Duration::from_millis(chance.random_range(10..300)));
+        // A part takes at least this long, the start of the daemon included: most failures come while there is work left.
+        std::thread::sleep(Duration::from_millis(chance.random_range(5..130)));
         busy += u32::from(setup.offset()? < sent as u64);
         daemon = fail(plan.failing, running, &mut broker, &proxy, &mut chance)?;
         progress(time + 1);
@@ -146,28 +146,43 @@ pub fn run(plan: &Plan<'_>, mut progress: impl FnMut(u32)) -> anyhow::Result<Rep
     Ok(report)
 }
 
-/// Sends messages, some of them packed together.
+/// Sends messages, some of them packed together. A broker that has just come back may forget a publisher once more while it
+/// looks for a leader of the stream: what it refuses is sent again by another.
 fn publish(broker: &Broker, events: &[Event], chance: &mut ChaCha8Rng) -> anyhow::Result<()> {
+    const TRIES: u32 = 20;
     broker.await_stream(STREAM)?;
     let mut publisher = broker.publisher(STREAM)?;
     let mut rest = events;
     while !rest.is_empty() {
         let (part, more) = rest.split_at(chance.random_range(1..=rest.len().min(50)));
         let raw: Vec<Vec<u8>> = part.iter().map(Event::raw).collect();
-        if chance.random_bool(0.3) {
-            let packed = broker::pack(&raw);
-            publisher.send_packed(
-                broker::Compression::None,
-                raw.len() as u16,
-                packed.len() as u32,
-                &packed,
-            )?;
-        } else {
-            publisher.send(&raw)?;
+        let packed = chance.random_bool(0.3);
+        for left in (0..TRIES).rev() {
+            match send(&mut publisher, &raw, packed) {
+                Ok(()) => break,
+                Err(refused @ ClientError::Refused { .. }) if left > 0 => {
+                    eprintln!("{refused}; again");
+                    std::thread::sleep(Duration::from_millis(500));
+                    broker.await_stream(STREAM)?;
+                    publisher = broker.publisher(STREAM)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         rest = more;
     }
-    Ok(publisher.confirm()?)
+    Ok(())
+}
+
+fn send(publisher: &mut Publisher, raw: &[Vec<u8>], packed: bool) -> Result<(), ClientError> {
+    if packed {
+        let bytes = broker::pack(raw);
+        let (messages, unpacked) = (raw.len() as u16, bytes.len() as u32);
+        publisher.send_packed(Compression::None, messages, unpacked, &bytes)?;
+    } else {
+        publisher.send(raw)?;
+    }
+    publisher.confirm()
 }
 
 /// Lets one thing fail and come back; the daemon where it still runs.
