@@ -5,6 +5,7 @@
 //! It is ready once the broker has accepted its subscription, feeds systemd's watchdog with progress only, and ends within a
 //! batch when it is asked to. What it does is in the library; here it meets configuration, logs and the service manager.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -95,7 +96,8 @@ fn ask(verb: &Verb) -> ExitCode {
                 told = Instant::now();
             }
         })?;
-        print!("{}", answer.text);
+        // A reader that has gone away, as `head` does, wants no more; `print!` would panic.
+        let _ = std::io::stdout().lock().write_all(answer.text.as_bytes());
         Ok(answer.code.into())
     };
     asked().unwrap_or_else(|error| {
