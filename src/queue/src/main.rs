@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use queue::verbs::{self, Verb};
 use queue::{Options, Progress, Status, Summary, connection, megabytes};
 use service::notify::{self, Watchdog};
@@ -109,6 +110,7 @@ fn ask(verb: &Verb) -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let shutdown = Shutdown::install().context("cannot listen to signals")?;
     let config = Config::load(&cli.config)?;
+    allow_open_files();
     let tree = Tree::open_at(verbs::layout(&config))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -152,6 +154,19 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Files of the next batch are open until they get their names; by default a process may have a thousand. What is not
+/// granted makes the queue slower and nothing else.
+fn allow_open_files() {
+    let granted = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        // Two files a message, in the batch that is written and in the one that is prepared.
+        let wanted = (4 * BATCH_MESSAGES + 1024) as u64;
+        setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard).max(soft), hard)
+    });
+    if let Err(error) = granted {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
+
 /// Runs the queue and tells the service manager about it.
 async fn serve(
     source: &mut impl Source,
@@ -162,8 +177,8 @@ async fn serve(
     let options = Options {
         batch: stream::Limits {
             max_messages: BATCH_MESSAGES,
-            // While one half is written the other half arrives.
-            max_bytes: megabytes(config.rabbitmq.buffer_mb) / 2,
+            // One part is written, one prepared, one on its way.
+            max_bytes: megabytes(config.rabbitmq.buffer_mb) / 3,
         },
         ..Options::default()
     };

@@ -1,10 +1,11 @@
 //! A batch of messages becomes a durable change of the tree.
 
-use annotation::{Limits, Status, decode_shared};
+use annotation::{Limits, Status};
 use store::{Result, Tree};
-use stream::{Batch, Message};
+use stream::Batch;
 
 use crate::counters::Counters;
+use crate::prepare::{Item, Prepared, Preparer};
 use crate::rules::{self, Done, Outcome, Refused};
 
 /// Decodes, applies and commits, batch by batch.
@@ -53,29 +54,47 @@ impl Processor {
     ///
     /// What happened is counted and logged once it is durable, and not before.
     pub fn process(&mut self, batch: &Batch) -> Result<()> {
+        let mut prepared = self.preparer().prepare(batch.clone());
+        self.commit(&mut prepared)?;
+        self.settle()
+    }
+
+    /// Who prepares messages for [`Processor::commit`].
+    pub(crate) fn preparer(&self) -> Preparer {
+        Preparer::new(&self.tree, self.limits.clone())
+    }
+
+    /// Makes the last offset durable, which [`Processor::commit`] may leave to the next batch.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.tree.settle_offset()
+    }
+
+    /// [`Processor::process`] for messages that are prepared. Given again after an error, they are as good as new.
+    pub(crate) fn commit(&mut self, batch: &mut Prepared) -> Result<()> {
         let from = self.tree.offset();
-        let messages = || batch.messages.iter().filter(|message| message.offset >= from);
-        let Some(last) = messages().next_back() else {
+        let read_already = batch.items.partition_point(|item| item.message.offset < from);
+        let items = &mut batch.items[read_already..];
+        let Some(last) = items.last() else {
             return Ok(());
         };
-        let mut outcomes = Vec::with_capacity(batch.messages.len());
+        let next_offset = last.message.next_offset();
+        let mut outcomes = Vec::with_capacity(items.len());
         let mut actions = self.tree.batch();
-        for message in messages() {
-            let outcome = read(&mut actions, message, &self.limits)?;
+        for item in items {
+            let outcome = read(&mut actions, item, &self.limits)?;
+            let message = &item.message;
             if let Some(Refused { kind, reason }) = &outcome.refused {
                 actions.quarantine(message.offset, kind, reason.clone(), message.bytes.clone());
             }
             outcomes.push((message.offset, outcome));
         }
-        let committed = actions.commit(last.next_offset());
+        let committed = actions.commit(next_offset);
 
-        let first = std::mem::take(&mut self.unfinished);
-        if first
-            .iter()
-            .map(|(offset, _)| offset)
-            .eq(outcomes.iter().map(|(offset, _)| offset))
-        {
-            outcomes = first;
+        // The retry may be longer, but begins with the same messages.
+        for (outcome, first) in outcomes.iter_mut().zip(std::mem::take(&mut self.unfinished)) {
+            if outcome.0 == first.0 {
+                *outcome = first;
+            }
         }
         if committed.is_err() {
             self.unfinished = outcomes;
@@ -89,17 +108,21 @@ impl Processor {
     }
 }
 
-fn read(actions: &mut store::Batch<'_>, message: &Message, limits: &Limits) -> Result<Outcome> {
-    if let Some(packed) = &message.packed {
+fn read(actions: &mut store::Batch<'_>, item: &mut Item, limits: &Limits) -> Result<Outcome> {
+    let offset = item.message.offset;
+    if let Some(packed) = &item.message.packed {
         return Ok(Outcome::refused("packed", packed.reason.clone()));
     }
-    match decode_shared(&message.bytes, limits) {
+    match item.decoded(limits) {
         Err(error) => Ok(Outcome::refused(error.kind(), error.to_string())),
         Ok(decoded) => {
             for note in &decoded.notes {
-                tracing::debug!(offset = message.offset, %note, "message is odd");
+                tracing::debug!(offset, %note, "message is odd");
             }
-            rules::apply(actions, message.offset, decoded.message)
+            if let Some(spooled) = item.spooled.take() {
+                actions.add_spooled(offset, spooled);
+            }
+            rules::apply(actions, offset, decoded.message)
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn apply(batch: &mut Batch<'_>, offset: u64, message: Message) -> sto
 }
 
 /// The image the message brings, if it is one by its first bytes. It is not decoded: dataset forming finds a broken one.
-fn usable_image(annotation: &Annotation) -> Result<Option<Bytes>, Refused> {
+pub(crate) fn usable_image(annotation: &Annotation) -> Result<Option<Bytes>, Refused> {
     let Some(image) = annotation.image.as_ref().filter(|image| !image.is_empty()) else {
         return Ok(None);
     };

@@ -1,18 +1,22 @@
 //! The loop between a source and the tree.
 //!
-//! One batch is read, made durable and acknowledged before the next is asked for: a source reads ahead by itself, and memory
-//! stays within the limits. A shutdown ends the loop between two batches; the batch in hand is finished first (QUE-8).
+//! While one batch is made durable, the next is received and prepared, so that the disk, the network and both processors
+//! are busy at once; memory stays within the limits of two batches and what the source reads ahead. A batch is acknowledged
+//! when it is durable. A shutdown ends the loop; the batch that is being written is finished first (QUE-8).
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use store::Tree;
-use stream::{Batch, Link, Source};
+use stream::{Batch, Limits, Link, Source};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use crate::counters::Counters;
+use crate::prepare::{Prepared, Preparer};
 use crate::processor::Processor;
 
 /// How often the shutdown flag is looked at while nothing arrives.
@@ -106,30 +110,20 @@ pub async fn run<S: Source>(
     shutdown: &Arc<AtomicBool>,
     progress: impl FnMut(&Progress),
 ) -> Result<Summary, Error> {
-    let mut processor = Processor::new(tree, options.decode.clone());
+    let processor = Processor::new(tree, options.decode.clone());
     let mut watcher = Watcher {
         at: state(&processor),
         link: source.watch(),
+        told: Instant::now(),
         progress,
     };
-    let stopped = loop {
-        watcher.tell();
-        let batch = match next(source, options, shutdown, &mut watcher).await? {
-            Next::Batch(batch) => batch,
-            Next::End => break false,
-            Next::Stopped => break true,
-        };
-        let written;
-        (processor, written) = write(processor, batch, options, shutdown, &mut watcher).await?;
-        if !written {
-            break true;
-        }
-        watcher.at = Progress {
-            attempts: watcher.at.attempts,
-            ..state(&processor)
-        };
-        source.durable(processor.next_offset());
-    };
+    watcher.tell();
+    let mut line = Line::new(processor, options);
+    let ended = line.work(source, shutdown, &mut watcher).await;
+    // What is being written is finished, and what is known to be durable is told, whatever ended the run.
+    let finished = line.finish(source, &mut watcher).await;
+    let stopped = ended?;
+    let processor = finished?;
     watcher.tell();
     Ok(Summary {
         progress: watcher.at,
@@ -138,10 +132,258 @@ pub async fn run<S: Source>(
     })
 }
 
+/// The way from the source into the tree: while one batch is written, the next is received and prepared.
+struct Line<'o> {
+    options: &'o Options,
+    preparer: Preparer,
+    /// At rest, it is here; at work, in `writing`.
+    processor: Option<Processor>,
+    preparing: Option<JoinHandle<Prepared>>,
+    /// What is prepared and not yet being written.
+    ready: Prepared,
+    writing: Option<JoinHandle<Written>>,
+    /// The last offset may not be durable.
+    unsettled: bool,
+    /// The source has said its last.
+    end: Option<Result<(), stream::Error>>,
+    closed: Option<Closed>,
+}
+
+/// How writing came out.
+type Written = (Processor, Prepared, store::Result<()>);
+
+/// A disk that takes nothing.
+struct Closed {
+    /// Until when it is left alone.
+    until: Instant,
+    pause: Duration,
+}
+
+/// What happens next.
+enum Event {
+    Arrived(Result<Option<Batch>, stream::Error>),
+    Prepared(Result<Prepared, JoinError>),
+    Written(Result<Written, JoinError>),
+    /// It may be time to try the disk again.
+    DiskTick,
+    Stopped,
+}
+
+impl<'o> Line<'o> {
+    fn new(processor: Processor, options: &'o Options) -> Self {
+        Self {
+            options,
+            preparer: processor.preparer(),
+            processor: Some(processor),
+            preparing: None,
+            ready: Prepared::default(),
+            writing: None,
+            unsettled: false,
+            end: None,
+            closed: None,
+        }
+    }
+
+    /// Until the source ends (`false`) or a shutdown is asked for (`true`).
+    async fn work<S: Source>(
+        &mut self,
+        source: &mut S,
+        shutdown: &AtomicBool,
+        watcher: &mut Watcher<impl FnMut(&Progress)>,
+    ) -> Result<bool, Error> {
+        loop {
+            if shutdown.load(Ordering::Relaxed) {
+                return Ok(true);
+            }
+            self.begin(watcher);
+            if self.is_idle()
+                && let Some(end) = self.end.take()
+            {
+                end?;
+                return Ok(false);
+            }
+            match self.next(source, shutdown, watcher).await {
+                Event::Arrived(Ok(Some(batch))) => {
+                    let preparer = self.preparer.clone();
+                    self.preparing = Some(spawn_blocking(move || preparer.prepare(batch)));
+                }
+                Event::Arrived(Ok(None)) => self.end = Some(Ok(())),
+                Event::Arrived(Err(error)) => self.end = Some(Err(error)),
+                Event::Prepared(prepared) => {
+                    self.preparing = None;
+                    self.ready.append(finished(prepared)?);
+                }
+                Event::Written(written) => {
+                    self.writing = None;
+                    self.take_back(finished(written)?, source, watcher)?;
+                }
+                Event::DiskTick => {}
+                Event::Stopped => return Ok(true),
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.preparing.is_none() && self.writing.is_none() && self.ready.is_empty()
+    }
+
+    /// Starts writing, if there is something to write, nobody is at it, and the disk is not left alone.
+    fn begin(&mut self, watcher: &mut Watcher<impl FnMut(&Progress)>) {
+        let waits = self
+            .closed
+            .as_ref()
+            .is_some_and(|closed| Instant::now() < closed.until);
+        if waits || (self.ready.is_empty() && (!self.unsettled || self.preparing.is_some())) {
+            return;
+        }
+        let Some(mut processor) = self.processor.take() else {
+            return;
+        };
+        let mut batch = std::mem::take(&mut self.ready);
+        if batch.is_empty() {
+            self.unsettled = false;
+        } else {
+            self.unsettled = true;
+            watcher.at.attempts += 1;
+        }
+        self.writing = Some(spawn_blocking(move || {
+            let written = match batch.is_empty() {
+                true => processor.settle(),
+                false => processor.commit(&mut batch),
+            };
+            (processor, batch, written)
+        }));
+    }
+
+    /// Waits for what happens next.
+    async fn next<S: Source>(
+        &mut self,
+        source: &mut S,
+        shutdown: &AtomicBool,
+        watcher: &mut Watcher<impl FnMut(&Progress)>,
+    ) -> Event {
+        let room = self.ready.room(self.options.batch);
+        let limits = room.filter(|_| self.preparing.is_none() && self.end.is_none() && self.closed.is_none());
+        let arrival = arrival(source, limits);
+        tokio::pin!(arrival);
+        loop {
+            if shutdown.load(Ordering::Relaxed) {
+                return Event::Stopped;
+            }
+            tokio::select! {
+                // What is done makes room for what comes.
+                biased;
+                written = either(&mut self.writing) => return Event::Written(written),
+                prepared = either(&mut self.preparing) => return Event::Prepared(prepared),
+                batch = &mut arrival => return Event::Arrived(batch),
+                () = watcher.turn() => watcher.tell(),
+                () = sleep(TICK) => {
+                    watcher.tell_of_idleness();
+                    if self.closed.is_some() {
+                        return Event::DiskTick;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A batch is durable, or the disk took nothing.
+    fn take_back<S: Source>(
+        &mut self,
+        (processor, batch, written): Written,
+        source: &mut S,
+        watcher: &mut Watcher<impl FnMut(&Progress)>,
+    ) -> Result<(), Error> {
+        let before = watcher.at.next_offset;
+        watcher.at = Progress {
+            attempts: watcher.at.attempts,
+            ..state(&processor)
+        };
+        source.durable(processor.next_offset());
+        self.processor = Some(processor);
+        match written {
+            Ok(()) => {
+                self.closed = None;
+                if watcher.at.next_offset == before {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.is_disk_closed() => {
+                let pause = self
+                    .closed
+                    .as_ref()
+                    .map_or(self.options.closed_disk_pause, |closed| {
+                        (closed.pause * 2).min(LONGEST_PAUSE)
+                    });
+                tracing::warn!(%error, retry_ms = pause.as_millis() as u64, "disk takes nothing");
+                watcher.at.blocked = Some(error.to_string());
+                let until = Instant::now() + pause;
+                self.closed = Some(Closed { until, pause });
+                let later = std::mem::replace(&mut self.ready, batch);
+                self.ready.append(later);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        watcher.tell();
+        Ok(())
+    }
+
+    /// Finishes what is being written, and leaves what is not begun to the next start.
+    async fn finish<S: Source>(
+        mut self,
+        source: &mut S,
+        watcher: &mut Watcher<impl FnMut(&Progress)>,
+    ) -> Result<Processor, Error> {
+        if let Some(preparing) = self.preparing.take() {
+            drop(finished(preparing.await)?);
+        }
+        if let Some(writing) = self.writing.take() {
+            self.take_back(finished(writing.await)?, source, watcher)?;
+        }
+        let mut processor = self.processor.take().ok_or(Error::Runtime)?;
+        let settled = spawn_blocking(move || {
+            let settled = processor.settle();
+            (processor, settled)
+        });
+        let (processor, settled) = finished(settled.await)?;
+        match settled {
+            Err(error) if !error.is_disk_closed() => Err(error.into()),
+            _ => Ok(processor),
+        }
+    }
+}
+
+/// The source's next batch; never, where there is no room for one.
+async fn arrival<S: Source>(source: &mut S, limits: Option<Limits>) -> Result<Option<Batch>, stream::Error> {
+    match limits {
+        Some(limits) => source.next(limits).await,
+        None => pending().await,
+    }
+}
+
+/// What a task comes to; never, where there is none.
+async fn either<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => pending().await,
+    }
+}
+
+/// A panic goes on where it is waited for.
+fn finished<T>(task: Result<T, JoinError>) -> Result<T, Error> {
+    task.map_err(|error| {
+        if error.is_panic() {
+            std::panic::resume_unwind(error.into_panic())
+        }
+        Error::Runtime
+    })
+}
+
 /// Tells how far the queue is, with the source as it is at that moment.
 struct Watcher<F> {
     at: Progress,
     link: watch::Receiver<Link>,
+    told: Instant,
     progress: F,
 }
 
@@ -151,13 +393,21 @@ impl<F: FnMut(&Progress)> Watcher<F> {
         let told = self.at.link.subscribed;
         if self.link.wait_for(|link| link.subscribed != told).await.is_err() {
             // The source says nothing more.
-            std::future::pending().await
+            pending().await
         }
     }
 
     fn tell(&mut self) {
         self.at.link.clone_from(&self.link.borrow());
+        self.told = Instant::now();
         (self.progress)(&self.at);
+    }
+
+    /// Nothing has happened for a while; that is worth a word too.
+    fn tell_of_idleness(&mut self) {
+        if self.told.elapsed() >= IDLE {
+            self.tell();
+        }
     }
 }
 
@@ -168,89 +418,5 @@ fn state(processor: &Processor) -> Progress {
         link: Link::default(),
         attempts: 0,
         blocked: None,
-    }
-}
-
-enum Next {
-    Batch(Batch),
-    End,
-    Stopped,
-}
-
-/// The source's next batch, unless a shutdown is asked for first.
-async fn next<S: Source>(
-    source: &mut S,
-    options: &Options,
-    shutdown: &AtomicBool,
-    watcher: &mut Watcher<impl FnMut(&Progress)>,
-) -> Result<Next, Error> {
-    if shutdown.load(Ordering::Relaxed) {
-        return Ok(Next::Stopped);
-    }
-    let next = source.next(options.batch);
-    tokio::pin!(next);
-    let mut heard = Instant::now();
-    loop {
-        tokio::select! {
-            batch = &mut next => return Ok(batch?.map_or(Next::End, Next::Batch)),
-            () = sleep(TICK) => {}
-            () = watcher.turn() => watcher.tell(),
-        }
-        if shutdown.load(Ordering::Relaxed) {
-            return Ok(Next::Stopped);
-        }
-        if heard.elapsed() >= IDLE {
-            watcher.tell();
-            heard = Instant::now();
-        }
-    }
-}
-
-/// Makes a batch durable off the runtime's threads, waiting out a disk that takes nothing; `false` if a shutdown came
-/// while it was waited for.
-async fn write(
-    mut processor: Processor,
-    batch: Batch,
-    options: &Options,
-    shutdown: &AtomicBool,
-    watcher: &mut Watcher<impl FnMut(&Progress)>,
-) -> Result<(Processor, bool), Error> {
-    let batch = Arc::new(batch);
-    let mut pause = options.closed_disk_pause;
-    loop {
-        watcher.at.attempts += 1;
-        let (mut owned, shared) = (processor, Arc::clone(&batch));
-        let work = tokio::task::spawn_blocking(move || {
-            let written = owned.process(&shared);
-            (owned, written)
-        });
-        let written;
-        (processor, written) = match work.await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return Err(Error::Runtime),
-        };
-        match written {
-            Ok(()) => return Ok((processor, true)),
-            Err(error) if error.is_disk_closed() => {
-                tracing::warn!(%error, retry_ms = pause.as_millis() as u64, "disk takes nothing");
-                watcher.at.blocked = Some(error.to_string());
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let until = Instant::now() + pause;
-        let mut heard = Instant::now();
-        while Instant::now() < until {
-            if shutdown.load(Ordering::Relaxed) {
-                return Ok((processor, false));
-            }
-            if heard.elapsed() >= IDLE {
-                watcher.tell();
-                heard = Instant::now();
-            }
-            sleep(TICK.min(until - Instant::now())).await;
-        }
-        watcher.tell();
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -63,15 +63,11 @@ async fn everything_is_read_made_durable_and_reported_batch_by_batch() {
         .await
         .unwrap();
 
+    // On a slow machine something is said twice, to show that the queue lives.
+    seen.dedup();
     assert_eq!(
         seen,
-        [
-            (0, 0, Some(6)),
-            (2, 2, Some(4)),
-            (4, 4, Some(2)),
-            (6, 6, Some(0)),
-            (6, 6, Some(0))
-        ]
+        [(0, 0, Some(6)), (2, 2, Some(4)), (4, 4, Some(2)), (6, 6, Some(0))]
     );
     assert_eq!(
         (summary.stopped, summary.tree.offset(), source.durable_offset()),

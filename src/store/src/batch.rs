@@ -4,8 +4,8 @@
 //! [`Entry`] lets a caller do what makes sense and nothing else: only an unknown name can be created or missed, only a known
 //! one rewritten or moved.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::{Entry as Slot, OccupiedEntry, VacantEntry};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use annotation::{Name, Role, Status};
@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::ledger::{self, Event, Turn};
 use crate::paths::Home;
 use crate::quarantine::Refusal;
+use crate::spool::Spooled;
 use crate::tree::Tree;
 use crate::unmatched::Mention;
 
@@ -30,6 +31,8 @@ pub(crate) enum Change {
         label: String,
         /// An earlier commit may have begun to.
         begun: bool,
+        /// Its files as far as they are written already.
+        spooled: Option<Spooled>,
     },
     /// Move and rewrite what is on disk; neither, where `was` is `now` and there is no label.
     Update {
@@ -47,6 +50,8 @@ pub struct Batch<'t> {
     pub(crate) mentions: Vec<Mention>,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) entries: Vec<ledger::Entry>,
+    /// What was written ahead for the message of an offset.
+    spooled: HashMap<u64, Spooled>,
     turn: Turn,
     /// Now, in seconds since 1970.
     time: u64,
@@ -72,13 +77,14 @@ pub struct Unknown<'b> {
     offset: u64,
     /// Whether an earlier commit may have begun to create it.
     begun: bool,
+    spooled: Option<Spooled>,
     line: Line<'b>,
 }
 
 impl Unknown<'_> {
     /// Creates the annotation. Its image is saved as it is.
     pub fn create(self, home: Home, image: Bytes, label: String) {
-        let begun = self.begun;
+        let Self { begun, spooled, .. } = self;
         self.line
             .write(Event::Created, self.slot.key(), Some(home), Some(&label));
         self.slot.insert(Change::Create {
@@ -86,6 +92,7 @@ impl Unknown<'_> {
             image,
             label,
             begun,
+            spooled,
         });
     }
 
@@ -204,9 +211,15 @@ impl<'t> Batch<'t> {
             mentions: Vec::new(),
             refusals: Vec::new(),
             entries: Vec::new(),
+            spooled: HashMap::new(),
             turn,
             time: now.unwrap_or_default().as_secs(),
         }
+    }
+
+    /// Gives the batch what was written ahead for the message at `offset`, to be used if it creates just that.
+    pub fn add_spooled(&mut self, offset: u64, spooled: Spooled) {
+        self.spooled.insert(offset, spooled);
     }
 
     /// What the message at `offset`, by someone of this role, finds under `name`.
@@ -245,6 +258,7 @@ impl<'t> Batch<'t> {
                 offset,
                 // Lines come before files: where none was written, no file was either.
                 begun: recorded || self.turn == Turn::Again,
+                spooled: self.spooled.remove(&offset),
                 line,
             }),
         })

@@ -2,9 +2,9 @@
 //!
 //! | step | done | why it comes here |
 //! |---|---|---|
-//! | 1 | misses and the ledger's lines appended, new files written aside; all synced, many at once | a replay must know the misses before it meets the tree, and what was recorded; bytes are durable before they get a name |
-//! | 2 | quarantine and images renamed, their folders synced | the image goes ahead: whoever has a label has an image |
-//! | 3 | new and rewritten labels renamed over where the annotation lives now, folders synced | the label's bytes are right before it moves |
+//! | 1 | misses and the ledger's lines appended, new files written aside or without a name; all synced, many at once | a replay must know the misses before it meets the tree, and what was recorded; bytes are durable before they get a name |
+//! | 2 | quarantine and images put in place, their folders synced | the image goes ahead: whoever has a label has an image |
+//! | 3 | new and rewritten labels put over where the annotation lives now, folders synced | the label's bytes are right before it moves |
 //! | 4 | labels moved, folders synced | the label is the commit point: an annotation lives where its label is |
 //! | 5 | `offset.yaml` replaced | last: nothing before it is read again |
 //!
@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -33,6 +33,7 @@ use crate::ledger::{self, Event, Turn};
 use crate::offset;
 use crate::paths::{Home, Paths};
 use crate::quarantine::Refusal;
+use crate::spool;
 use crate::tree::Tree;
 use crate::unmatched::Mention;
 
@@ -60,7 +61,7 @@ pub(crate) fn commit(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64)
 }
 
 fn execute(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
-    write_ahead(tree, plan, logs, next_offset)?;
+    let together = write_ahead(tree, plan, logs, next_offset)?;
     let step = Step {
         disk: &*tree.disk,
         paths: &tree.paths,
@@ -69,16 +70,12 @@ fn execute(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result
     step.quarantine_and_images(plan)?;
     step.label_bytes(plan)?;
     step.label_moves(plan)?;
-
-    if next_offset != tree.offset {
-        offset::write_on(&*tree.disk, &tree.paths.offset_file(), next_offset)?;
-        tree.offset = next_offset;
-    }
-    Ok(())
+    replace_offset(tree, next_offset, together)
 }
 
-/// Step 1: the bytes of all files aside, and the lines of both logs.
-fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
+/// Step 1: the bytes of all files aside, and the lines of both logs. Whether everything was synced at once, the next
+/// offset with it.
+fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<bool> {
     let Logs {
         mentions,
         mut entries,
@@ -88,8 +85,15 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
     if !mentions.is_empty() {
         tree.unmatched.append(disk, &mentions)?;
     }
-    let writes: Vec<&Write> = plan.writes().collect();
-    let together = disk.sync_all_from().is_some_and(|least| writes.len() >= least);
+    let (spooled, writes): (Vec<&Write>, Vec<&Write>) =
+        plan.writes().partition(|write| write.spooled.is_some());
+    let together = disk
+        .sync_all_from()
+        .is_some_and(|least| !spooled.is_empty() || writes.len() >= least);
+    let append = |path: &Path, at: u64, bytes: &[u8]| match together {
+        true => disk.append_unsynced(path, at, bytes),
+        false => disk.append(path, at, bytes),
+    };
     // What is not synced at once keeps processors busy, not the disk.
     let writers = if together {
         tree.writers.min(cores())
@@ -105,26 +109,50 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
         written.map_err(Error::io("write", &write.aside))
     })?;
     plan.add_digests(tree.writers.min(cores()), &mut entries)?;
-    tree.ledger
-        .append(&entries, turn, next_offset, |path, at, bytes| {
-            if together {
-                disk.append_unsynced(path, at, bytes)
-            } else {
-                disk.append(path, at, bytes)
-            }
-        })?;
+    tree.ledger.append(&entries, turn, next_offset, append)?;
     if together {
+        let aside = tree.paths.offset_aside();
+        disk.write_unsynced(&aside, &offset::text(next_offset))
+            .map_err(Error::io("write", &aside))?;
         disk.sync_all().map_err(Error::io("sync", tree.paths.root()))?;
     }
+    Ok(together)
+}
+
+/// The last step. An offset that was written aside with everything else gets its name without waiting for the folder:
+/// should the power fail before the next batch or [`Tree::settle_offset`] syncs it, this batch is read again and found done.
+fn replace_offset(tree: &mut Tree, next_offset: u64, is_aside: bool) -> Result<()> {
+    if next_offset == tree.offset {
+        return Ok(());
+    }
+    let path = tree.paths.offset_file();
+    if is_aside {
+        tree.disk
+            .rename(&tree.paths.offset_aside(), &path)
+            .map_err(Error::io("replace", &path))?;
+    } else {
+        offset::write_on(&*tree.disk, &path, next_offset)?;
+    }
+    tree.offset_unsynced = is_aside;
+    tree.offset = next_offset;
     Ok(())
 }
 
-/// A file that is written aside and then renamed to its place.
+/// A file that is written aside and then renamed to its place, or was spooled and gets its name there.
 #[derive(Debug)]
 struct Write {
     aside: PathBuf,
     target: PathBuf,
     bytes: Bytes,
+    spooled: Option<spool::File>,
+}
+
+impl Write {
+    /// Uses what was spooled, if it is the same.
+    fn spooled(self, file: Option<spool::File>) -> Self {
+        let spooled = file.filter(|file| file.holds(&self.bytes));
+        Self { spooled, ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -165,6 +193,7 @@ impl Plan {
                 aside: asides[count % asides.len()].join(count.to_string()),
                 target,
                 bytes,
+                spooled: None,
             }
         };
         for refusal in refusals {
@@ -179,15 +208,17 @@ impl Plan {
                     image,
                     label,
                     begun,
+                    spooled,
                 } => {
-                    let image = write(paths.image(home, &name), image);
+                    let (image_file, label_file) = spooled.map(|both| (both.image, both.label)).unzip();
+                    let image = write(paths.image(home, &name), image).spooled(image_file);
                     plan.images.push(Placed {
                         name: name.clone(),
                         home,
                         write: image,
                         begun,
                     });
-                    let label = write(paths.label(home, &name), label.into());
+                    let label = write(paths.label(home, &name), label.into()).spooled(label_file);
                     plan.labels.push(Placed {
                         name,
                         home,
@@ -232,7 +263,10 @@ impl Plan {
             .filter_map(|image| Some((image, Mutex::new(lines.remove(&image.name)?))))
             .collect();
         in_parallel(writers, &jobs, |(image, entry)| {
-            let digest = Digest::of(&image.write.bytes);
+            let digest = match &image.write.spooled {
+                Some(file) => file.digest,
+                None => Digest::of(&image.write.bytes),
+            };
             entry.lock().unwrap_or_else(PoisonError::into_inner).image = Some(digest);
             Ok(())
         })
@@ -294,6 +328,16 @@ impl Step<'_> {
     }
 
     fn place(&self, write: &Write) -> Result<()> {
+        if let Some(spooled) = &write.spooled {
+            match self.disk.name(&spooled.file, &write.target) {
+                // Only a rename replaces what is there.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self
+                    .disk
+                    .name(&spooled.file, &write.aside)
+                    .map_err(Error::io("put aside", &write.aside))?,
+                named => return named.map_err(Error::io("put in place", &write.target)),
+            }
+        }
         self.disk
             .rename(&write.aside, &write.target)
             .map_err(Error::io("put in place", &write.target))
@@ -339,7 +383,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn try_rename(&self, from: &std::path::Path, to: &std::path::Path) -> Result<bool> {
+    fn try_rename(&self, from: &Path, to: &Path) -> Result<bool> {
         match self.disk.rename(from, to) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -366,7 +410,7 @@ impl Touched {
     }
 }
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

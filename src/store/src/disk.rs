@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use nix::sys::statfs;
 
+use crate::nameless::{Maker, Nameless};
+
 /// The file operations of the tree.
 pub trait Disk: std::fmt::Debug + Send + Sync {
     /// Whether something has this path.
@@ -48,6 +50,14 @@ pub trait Disk: std::fmt::Debug + Send + Sync {
     /// Makes everything that was written before durable, on the whole file system at once.
     fn sync_all(&self) -> io::Result<()>;
 
+    /// Writes a file that has no name yet, on the file system of `dir`; its bytes are durable only after [`Disk::sync_all`]. None
+    /// where there are no such files.
+    fn write_nameless(&self, dir: &Path, bytes: &[u8]) -> io::Result<Option<Nameless>>;
+
+    /// Gives it its first name, in one step; fails with `AlreadyExists` where something has that name. Durable once the
+    /// folder is synced.
+    fn name(&self, file: &Nameless, path: &Path) -> io::Result<()>;
+
     /// Renames, replacing what is there, in one step: a reader sees the old or the new, never neither. Durable once both
     /// folders are synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -67,12 +77,13 @@ pub struct Real {
     /// It stays open: the kernel tells each open file once of a write that failed later, so a folder that is opened only
     /// for syncing would never hear of those before.
     whole: Option<Arc<File>>,
+    maker: Arc<Maker>,
 }
 
 impl Real {
     /// File systems in general: everything is synced by itself.
-    pub const fn new() -> Self {
-        Self { whole: None }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The file system that `dir` is on. Hundreds of files are synced together there, for the price of one, if it is a file
@@ -90,6 +101,7 @@ impl Real {
         let whole = WHOLE.contains(&statfs::fstatfs(&dir)?.filesystem_type());
         Ok(Self {
             whole: whole.then(|| Arc::new(dir)),
+            maker: Arc::default(),
         })
     }
 }
@@ -172,6 +184,17 @@ impl Disk for Real {
             Some(dir) => Ok(nix::unistd::syncfs(&**dir)?),
             None => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    fn write_nameless(&self, dir: &Path, bytes: &[u8]) -> io::Result<Option<Nameless>> {
+        match self.whole {
+            Some(_) => self.maker.write(dir, bytes),
+            None => Ok(None),
+        }
+    }
+
+    fn name(&self, file: &Nameless, path: &Path) -> io::Result<()> {
+        self.maker.name(file, path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::Disk;
+use crate::nameless::{Kind, Nameless};
 
 /// How the chosen operation of a [`Faulty`] disk goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,23 @@ impl Disk for Faulty {
 
     fn sync_all(&self) -> io::Result<()> {
         self.changing(|| self.inner.sync_all(), nothing)
+    }
+
+    fn write_nameless(&self, dir: &Path, bytes: &[u8]) -> io::Result<Option<Nameless>> {
+        let mut written = None;
+        // What it leaves when it is interrupted has no name, and nobody sees it.
+        self.changing(
+            || {
+                written = self.inner.write_nameless(dir, bytes)?;
+                Ok(())
+            },
+            nothing,
+        )?;
+        Ok(written)
+    }
+
+    fn name(&self, file: &Nameless, path: &Path) -> io::Result<()> {
+        self.changing(|| self.inner.name(file, path), nothing)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -408,6 +426,33 @@ impl Disk for MemDisk {
         state.pending.clear();
         state.synced = state.now.clone();
         Ok(())
+    }
+
+    fn write_nameless(&self, _: &Path, bytes: &[u8]) -> io::Result<Option<Nameless>> {
+        let mut state = self.state();
+        if !state.whole {
+            return Ok(None);
+        }
+        let file = state.files.len();
+        state.files.push(bytes.to_owned());
+        state.unsynced.insert(file, Vec::new());
+        Ok(Some(Nameless(Kind::Number(file))))
+    }
+
+    fn name(&self, Nameless(kind): &Nameless, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.folder_of(path)?;
+        if state.find(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        match kind {
+            Kind::Number(file) => {
+                let (path, file) = (path.to_owned(), *file);
+                state.happen(Event::Link { path, file });
+                Ok(())
+            }
+            Kind::Open(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

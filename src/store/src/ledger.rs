@@ -285,16 +285,23 @@ impl Log {
                 Last::Damaged(reason) => return Err(unusable(&path, reason)),
             }
         };
-        let log = Self { path, len, next };
-        // A killed predecessor may have written lines that it could not sync any more.
-        disk.append(&log.path, log.len, &[])
-            .map_err(Error::io("append to", &log.path))?;
-        Ok(log)
+        Ok(Self { path, len, next })
+    }
+
+    /// Makes durable what a killed predecessor, or a batch that failed, has written and could not sync any more.
+    pub(crate) fn settle(&self, disk: &dyn Disk) -> Result<()> {
+        disk.append(&self.path, self.len, &[])
+            .map_err(Error::io("append to", &self.path))
     }
 
     /// Whether the message at this offset has its lines already.
     pub(crate) fn covers(&self, offset: u64) -> bool {
         offset < self.next
+    }
+
+    /// Messages before this offset have their lines.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
 
     /// Whether it has no line at all.

@@ -51,11 +51,12 @@ pub(crate) fn read_on(disk: &dyn Disk, path: &Path) -> Result<u64> {
 }
 
 pub(crate) fn write_on(disk: &dyn Disk, path: &Path, offset: u64) -> Result<()> {
-    atomic::replace_on(
-        disk,
-        path,
-        format!("version: {VERSION}\noffset: {offset}\n").as_bytes(),
-    )
+    atomic::replace_on(disk, path, &text(offset))
+}
+
+/// The file's bytes.
+pub(crate) fn text(offset: u64) -> Vec<u8> {
+    format!("version: {VERSION}\noffset: {offset}\n").into_bytes()
 }
 
 #[cfg(test)]

@@ -184,6 +184,12 @@ impl Paths {
         ["0", "1", "2", "3"].map(|name| self.aside().join(name))
     }
 
+    /// Where the next offset is written before it replaces `offset.yaml`.
+    pub(crate) fn offset_aside(&self) -> PathBuf {
+        let [first, ..] = self.asides();
+        first.join("offset.yaml")
+    }
+
     /// The folders whose names carry the annotations and the quarantine: everything a batch renames into.
     pub(crate) fn synced(&self) -> impl Iterator<Item = PathBuf> {
         Home::ALL

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Turn;
 use crate::lock::Lock;
 use crate::paths::{Home, Paths};
+use crate::spool::Spool;
 use crate::{atomic, ledger, offset, quarantine, unmatched};
 
 /// How many threads write and sync at once where each file is synced by itself: the time goes into waiting for the disk,
@@ -32,6 +33,8 @@ pub struct Tree {
     pub(crate) ledger: ledger::Log,
     /// A commit failed half-way: what it renamed must be synced before anything relies on it.
     pub(crate) unsettled: bool,
+    /// The last offset has its name, but that name is not synced.
+    pub(crate) offset_unsynced: bool,
     pub(crate) writers: usize,
     _lock: Option<Lock>,
 }
@@ -81,6 +84,7 @@ impl Tree {
             unmatched,
             ledger,
             unsettled: true,
+            offset_unsynced: false,
             writers,
             _lock: lock,
         };
@@ -110,6 +114,29 @@ impl Tree {
             }
         }
         Ok(None)
+    }
+
+    /// Writes files ahead of their batch; none where that would gain nothing.
+    #[must_use]
+    pub fn spool(&self) -> Option<Spool> {
+        Spool::new(&self.disk, self.paths.aside(), self.writers)
+    }
+
+    /// Messages before this offset were read before, and are found done, at least in part.
+    #[must_use]
+    pub fn recorded(&self) -> u64 {
+        self.ledger.next()
+    }
+
+    /// Makes the last offset durable, where that was left to the next batch and none comes: without it, a power cut would
+    /// only make the last batch be read again.
+    pub fn settle_offset(&mut self) -> Result<()> {
+        if self.offset_unsynced {
+            let root = self.paths.root();
+            self.disk.sync_dir(root).map_err(Error::io("sync", root))?;
+            self.offset_unsynced = false;
+        }
+        Ok(())
     }
 
     /// Begins a batch of actions; nothing happens until [`Batch::commit`].
@@ -166,13 +193,15 @@ impl Tree {
 
     fn set_offset(&mut self, offset: u64) -> Result<()> {
         offset::write_on(&*self.disk, &self.paths.offset_file(), offset)?;
+        self.offset_unsynced = false;
         self.offset = offset;
         Ok(())
     }
 
-    /// Makes every rename of earlier writers durable, if one of them may not be.
+    /// Makes every line and rename of earlier writers durable, if one of them may not be.
     pub(crate) fn settle(&mut self) -> Result<()> {
         if self.unsettled {
+            self.ledger.settle(&*self.disk)?;
             for dir in self.paths.synced().chain([self.paths.root().to_owned()]) {
                 self.disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
             }
