@@ -1,5 +1,5 @@
 # docs/OPTIONS.md out of the module: every option of services.azaion with type, default and description.
-# `nix build .#options && cp result docs/OPTIONS.md` writes it anew; without nixpkgs, what tests/nix-options says does.
+# `nix build .#options && cp result docs/OPTIONS.md` writes it anew.
 { lib, pkgs }:
 let
   # The module's configuration is never evaluated here, only its options.
