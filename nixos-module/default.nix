@@ -99,7 +99,7 @@ let
       named = lib.replaceStrings longestFirst (map (name: names.${name}) longestFirst);
       lines = lib.splitString "\n" (builtins.readFile ../units/tmpfiles.d/azaion.conf);
     in
-    map named (lib.filter (lib.hasPrefix "d ") lines);
+    map named (lib.filter (lib.hasPrefix "d /azaion") lines);
 
   # `azaion` finds the other programs beside itself.
   tools = (import ./packages { inherit lib pkgs; }).together (

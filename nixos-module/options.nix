@@ -86,7 +86,7 @@ in
       description = ''
         A file outside the store with the broker's password, as agenix or sops-nix make one. systemd hands it to the queue
         alone (LoadCredential=), so it may be root's with mode 0400. After a rotation: `systemctl try-restart azaion-queue`.
-        With `null` the file azaion.rabbitmq-password in /etc/credstore or /run/credstore is taken where there is one.
+        With `null` the file azaion.rabbitmq-password in /etc/credstore or /run/credstore is taken, where there is one.
       '';
     };
 
