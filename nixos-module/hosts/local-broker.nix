@@ -1,7 +1,7 @@
 # A development machine (or a small site): broker, queue and training on the processor, all on one host. The broker's user is
-# made once by hand:
-#   rabbitmqctl add_user azaion_receiver "$(cat /etc/azaion/rabbitmq-password)"
-#   rabbitmqctl set_permissions azaion_receiver '.*' '.*' '.*'
+# made once by hand, with the password that the file below holds:
+#   su -s /bin/sh rabbitmq -c "rabbitmqctl add_user azaion_receiver"
+#   su -s /bin/sh rabbitmq -c "rabbitmqctl set_permissions azaion_receiver '.*' '.*' '.*'"
 {
   boot.loader.grub.device = "/dev/vda";
   fileSystems."/" = {

@@ -26,8 +26,10 @@
     (pkgs.writeShellApplication {
       name = "prepare-broker";
       text = ''
-        rabbitmqctl add_user tester not-a-secret
-        rabbitmqctl set_permissions tester '.*' '.*' '.*'
+        # The broker's cookie is its own user's.
+        ctl() { su -s /bin/sh rabbitmq -c "rabbitmqctl $*"; }
+        ctl add_user tester not-a-secret
+        ctl "set_permissions tester '.*' '.*' '.*'"
       '';
     })
     (pkgs.writeShellApplication {
