@@ -8,17 +8,20 @@
 //! - [`trial`] soaks and times the queue against a real broker;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
 //! - [`brokers`] and [`rstream`] bring what the queue is tested against;
+//! - [`apt`] installs what Debian has, [`host`] what units and module are tested with;
 //! - [`programs`] builds what they run, [`resident`] reads what it holds;
 //! - [`fuzz`] feeds the decoders of foreign bytes with what libFuzzer makes up;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
 //!
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
 
+pub mod apt;
 pub mod bench;
 pub mod brokers;
 pub mod checks;
 pub mod digest;
 pub mod fuzz;
+pub mod host;
 pub mod learn;
 pub mod libtorch;
 pub mod parity;

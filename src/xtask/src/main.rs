@@ -12,6 +12,7 @@ use xtask::bench;
 use xtask::brokers::{self, BrokerError};
 use xtask::checks::{self, Context};
 use xtask::fuzz;
+use xtask::host;
 use xtask::learn;
 use xtask::libtorch::link::{self, Version};
 use xtask::libtorch::setup::{How, Wheels};
@@ -101,6 +102,9 @@ struct SetupOptions {
     /// Also bring what the queue is tested against: RabbitMQ 3.10.8 and 4.0.5, Python's rstream
     #[arg(long)]
     brokers: bool,
+    /// Also bring what units and NixOS module are tested with: systemd's tools and containers, Nix
+    #[arg(long)]
+    host: bool,
 }
 
 impl SetupOptions {
@@ -150,11 +154,14 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::locate(&process_env)?;
     match verb {
         Verb::Setup(options) => {
-            let brokers = options.brokers;
+            let SetupOptions { brokers, host, .. } = options;
             let tree = setup(&workspace, options.wheels())?;
             println!("libtorch is ready: {}", tree.display());
             if brokers {
                 setup_brokers()?;
+            }
+            if host {
+                setup_host()?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -285,6 +292,15 @@ fn setup_brokers() -> anyhow::Result<()> {
     }
     let python = rstream::interpreter(&process_env)?;
     println!("rstream is ready: {}", python.display());
+    Ok(())
+}
+
+/// Brings what units and module are tested with; the first program that cannot be had is the error.
+fn setup_host() -> anyhow::Result<()> {
+    if let Some(missing) = host::bring(&process_env).into_iter().next() {
+        return Err(missing.into());
+    }
+    println!("systemd's tools and Nix are ready");
     Ok(())
 }
 

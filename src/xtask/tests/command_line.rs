@@ -165,7 +165,9 @@ esac"#;
 
 fn check(clone: &Clone, arguments: &[&str]) -> (Output, String) {
     clone.program("cargo", CARGO);
-    clone.program("cargo-nextest", "exit 0");
+    for program in ["cargo-nextest", "nixfmt", "deadnix"] {
+        clone.program(program, "exit 0");
+    }
     let seen = clone.path("seen");
     let output = clone
         .bare(arguments)
@@ -189,13 +191,15 @@ fn every_step_is_named_the_ones_after_a_failure_run_and_the_last_line_counts_tes
         "{said}"
     );
     for words in [
-        "[1/7] rustfmt: FAILED (exit status: 1)",
-        "[2/7] clippy: ok",
-        "[3/7] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
-        "[4/7] tests: ok",
+        "[1/9] rustfmt: FAILED (exit status: 1)",
+        "[2/9] clippy: ok",
+        "[3/9] nixfmt, deadnix: ok",
+        "[4/9] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
+        "[5/9] systemd's tools and Nix: skipped (systemd-analyze is missing",
+        "[6/9] tests: ok",
         "    skipped: queue broker: rabbitmq-server is not installed",
-        "[5/7] doctests: skipped (--quick)",
-        "[7/7] cargo-deny: advisories: skipped (--quick)",
+        "[7/9] doctests: skipped (--quick)",
+        "[9/9] cargo-deny: advisories: skipped (--quick)",
     ] {
         assert!(said.contains(words), "{words} is missing in {said}");
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{BrokerError, Version, packages_in};
+use crate::apt::{self, quiet};
 use crate::libtorch::SetupError;
 use crate::workspace::{Env, find_program};
 
@@ -23,10 +24,10 @@ pub(super) struct Tools {
 impl Tools {
     /// Finds them, and installs what is missing as root.
     pub(super) fn find(env: Env<'_>) -> Result<Self, BrokerError> {
-        program("dpkg-deb", "dpkg", env)?;
-        let debootstrap = program("debootstrap", "debootstrap", env)?;
+        apt::program("dpkg-deb", "dpkg", env)?;
+        let debootstrap = apt::program("debootstrap", "debootstrap", env)?;
         if !Path::new(KEYRING).is_file() {
-            install("the keyring of Debian's archive", "debian-archive-keyring", env)?;
+            apt::install("the keyring of Debian's archive", "debian-archive-keyring", env)?;
         }
         let mirror = mirror(env)?;
         Ok(Self { debootstrap, mirror })
@@ -88,55 +89,6 @@ fn check_version(version: Version, packages: &[PathBuf]) -> Result<(), BrokerErr
     }
     let found = found.to_owned();
     Err(BrokerError::OtherVersion { version, found })
-}
-
-/// A program of the system; installed where it is missing.
-fn program(name: &'static str, package: &'static str, env: Env<'_>) -> Result<PathBuf, BrokerError> {
-    // debootstrap is in a folder of root's that the PATH of others lacks.
-    let find = || {
-        find_program(&[name], env).or_else(|| {
-            let sbin = Path::new("/usr/sbin").join(name);
-            (env("PATH").is_some() && sbin.is_file()).then_some(sbin)
-        })
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    install(name, package, env)?;
-    find().ok_or_else(|| BrokerError::Program {
-        program: name,
-        why: format!("the package {package} does not bring it"),
-        package,
-    })
-}
-
-fn install(what: &'static str, package: &'static str, env: Env<'_>) -> Result<(), BrokerError> {
-    let missing = |why: &str| BrokerError::Program {
-        program: what,
-        why: why.to_owned(),
-        package,
-    };
-    let apt = find_program(&["apt-get"], env).ok_or_else(|| missing("there is no apt-get"))?;
-    if !nix::unistd::geteuid().is_root() {
-        return Err(missing("that takes root"));
-    }
-    eprintln!("installing {package}");
-    let arguments = ["install", "--yes", "--no-install-recommends", package];
-    if quiet(&apt, &arguments) || (quiet(&apt, &["update"]) && quiet(&apt, &arguments)) {
-        return Ok(());
-    }
-    Err(missing("apt-get install failed"))
-}
-
-fn quiet(apt: &Path, arguments: &[&str]) -> bool {
-    Command::new(apt)
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// The mirror of Debian's main archive that apt is configured for.

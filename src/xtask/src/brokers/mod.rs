@@ -10,6 +10,7 @@ use std::{fmt, fs, io};
 
 use thiserror::Error;
 
+use crate::apt::Missing;
 use crate::libtorch::SetupError;
 use crate::libtorch::setup::{lock, replace, suffixed};
 use crate::libtorch::{fetch, tree};
@@ -82,17 +83,8 @@ pub enum BrokerError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// Neither there nor installable.
-    #[error(
-        "{program} is missing, and it cannot be installed: {why}; as root on Debian: apt-get install {package}"
-    )]
-    Program {
-        /// What was looked for.
-        program: &'static str,
-        /// Why it could not be brought.
-        why: String,
-        /// The package that brings it.
-        package: &'static str,
-    },
+    #[error(transparent)]
+    Program(#[from] Missing),
     /// apt names no mirror of Debian.
     #[error(
         "apt's configuration names no mirror of Debian's main archive (apt-get indextargets): run apt-get update, or set \
@@ -133,7 +125,7 @@ impl BrokerError {
     pub fn is_missing(&self) -> bool {
         matches!(
             self,
-            Self::Program { .. }
+            Self::Program(_)
                 | Self::NoMirror
                 | Self::Fetch { .. }
                 | Self::Setup(SetupError::MissingProgram { .. })

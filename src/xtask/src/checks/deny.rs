@@ -1,29 +1,14 @@
-//! cargo-deny over the dependencies, by the rules in `deny.toml`. Where it is missing it is installed into the cache, not
-//! into the user's own programs. Licences and advisories are two steps: the first needs no network once the
-//! dependencies are here, the second fetches the database of advisories.
+//! cargo-deny over the dependencies, by the rules in `deny.toml`. Licences and advisories are two steps: the first needs no
+//! network once the dependencies are here, the second fetches the database of advisories.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use super::steps::{ended, read_lines};
+use super::tools::{Tool, watched};
 use super::{Context, Outcome};
-use crate::workspace::find_program;
 
-/// The version that is installed where none is there.
-const VERSION: &str = "0.20.2";
-
-/// What cargo, git and cargo-deny say when the network is the trouble.
-const NO_NETWORK: [&str; 9] = [
-    "could not resolve host",
-    "couldn't resolve host",
-    "failed to lookup address",
-    "dns error",
-    "could not connect",
-    "couldn't connect",
-    "connection refused",
-    "network is unreachable",
-    "timed out",
-];
+const DENY: Tool = Tool {
+    program: "cargo-deny",
+    package: "cargo-deny",
+    version: "0.20.2",
+};
 
 /// Licences, bans and sources.
 pub(super) fn licences(context: &Context<'_>) -> Outcome {
@@ -36,99 +21,11 @@ pub(super) fn advisories(context: &Context<'_>) -> Outcome {
 }
 
 fn check(context: &Context<'_>, arguments: &[&str]) -> Outcome {
-    let program = match find(context) {
+    let program = match DENY.find(context) {
         Ok(program) => program,
         Err(outcome) => return outcome,
     };
     let mut command = context.workspace.cargo_like(&program);
     command.args(arguments);
     watched(&mut command)
-}
-
-/// A command that may need the network: where that is what failed, it is skipped by name. A finding ("error[...") is a
-/// failure whatever else was said: the text of an advisory may well speak of time-outs.
-fn watched(command: &mut Command) -> Outcome {
-    let mut trouble = None;
-    let mut found_something = false;
-    let status = read_lines(command, |line| {
-        found_something |= line.starts_with("error[");
-        if trouble.is_none() && is_network_trouble(line) {
-            trouble = Some(line.trim().to_owned());
-        }
-        println!("{line}");
-    });
-    match (ended(status, command), trouble) {
-        (Outcome::Failed(_), Some(said)) if !found_something => {
-            Outcome::Skipped(format!("no network: {said}"))
-        }
-        (outcome, _) => outcome,
-    }
-}
-
-fn is_network_trouble(line: &str) -> bool {
-    let line = line.to_ascii_lowercase();
-    NO_NETWORK.iter().any(|words| line.contains(words))
-}
-
-fn find(context: &Context<'_>) -> Result<PathBuf, Outcome> {
-    if let Some(program) = find_program(&["cargo-deny"], context.env) {
-        return Ok(program);
-    }
-    let tools = context.cache.join("tools");
-    let program = tools.join("bin/cargo-deny");
-    if program.is_file() {
-        return Ok(program);
-    }
-    println!(
-        "    cargo-deny is not installed: building version {VERSION} into {} (once)",
-        tools.display()
-    );
-    let mut install = context.workspace.cargo();
-    install
-        .args(["install", "--locked", "--root"])
-        .arg(&tools)
-        .arg(format!("cargo-deny@{VERSION}"));
-    match watched(&mut install) {
-        Outcome::Ok => Ok(program),
-        Outcome::Failed(why) => Err(Outcome::Failed(format!(
-            "cargo-deny could not be installed: {why}"
-        ))),
-        Outcome::Skipped(why) => Err(Outcome::Skipped(format!(
-            "cargo-deny is not installed, and {why}"
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sh(script: &str) -> Outcome {
-        watched(Command::new("sh").args(["-c", script]))
-    }
-
-    #[test]
-    fn a_finding_fails_and_a_missing_network_skips_by_name() {
-        assert_eq!(sh("exit 0"), Outcome::Ok);
-        assert!(matches!(
-            sh("echo 'error[vulnerability]: ...'; exit 1"),
-            Outcome::Failed(_)
-        ));
-        let skipped = sh("echo 'fatal: Could not resolve host: example.invalid' >&2; exit 1");
-        assert!(matches!(skipped, Outcome::Skipped(why) if why.contains("Could not resolve host")));
-    }
-
-    #[test]
-    fn a_finding_whose_text_speaks_of_the_network_is_no_skip() {
-        let said = "printf 'error[vulnerability]: a request that timed out is read twice\\n'; exit 1";
-        assert!(matches!(sh(said), Outcome::Failed(_)));
-    }
-
-    #[test]
-    fn a_retry_that_helped_is_no_skip() {
-        assert_eq!(
-            sh("echo 'warning: spurious network error, timed out'; exit 0"),
-            Outcome::Ok
-        );
-    }
 }

@@ -11,7 +11,9 @@ use crate::workspace::{Env, Workspace};
 
 mod brokers;
 pub mod deny;
+mod nix_files;
 mod steps;
+mod tools;
 pub mod transcript;
 
 pub use transcript::Counts;
@@ -37,8 +39,12 @@ pub enum Step {
     Format,
     /// `cargo clippy`, warnings as errors.
     Clippy,
+    /// Format of the Nix files, and unused names in them.
+    NixFiles,
     /// What the queue is tested against.
     Brokers,
+    /// What units and module are tested with.
+    Host,
     /// Unit, property and integration tests.
     Tests,
     /// Examples in the documentation.
@@ -102,7 +108,9 @@ pub fn test_plan(quick: bool, filtered: bool, fresh_setup: bool) -> Plan {
     let mut plan = vec![
         (Step::Format, filter),
         (Step::Clippy, filter),
+        (Step::NixFiles, filter),
         (Step::Brokers, filter),
+        (Step::Host, filter),
         (Step::Tests, None),
         (Step::Doctests, full),
         (Step::Licences, full),
@@ -117,7 +125,7 @@ pub fn test_plan(quick: bool, filtered: bool, fresh_setup: bool) -> Plan {
 /// The plan of `cargo xtask lint`.
 #[must_use]
 pub fn lint_plan() -> Plan {
-    vec![(Step::Format, None), (Step::Clippy, None)]
+    vec![(Step::Format, None), (Step::Clippy, None), (Step::NixFiles, None)]
 }
 
 /// What a whole plan came to.

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitStatus};
 
 use super::transcript::Transcript;
-use super::{Context, Finished, Outcome, Step, brokers, deny};
+use super::{Context, Finished, Outcome, Step, brokers, deny, nix_files};
+use crate::host;
 use crate::libtorch::rehearsal::{self, Rehearsal};
 use crate::progress::megabytes;
 use crate::workspace::find_program;
@@ -16,6 +17,8 @@ impl fmt::Display for Step {
             Self::Format => "rustfmt",
             Self::Clippy => "clippy",
             Self::Brokers => "brokers: RabbitMQ 3.10.8 and 4.0.5, rstream",
+            Self::NixFiles => "nixfmt, deadnix",
+            Self::Host => "systemd's tools and Nix",
             Self::Tests => "tests",
             Self::Doctests => "doctests",
             Self::Licences => "cargo-deny: licences, bans, sources",
@@ -38,7 +41,9 @@ impl Step {
                 "-D",
                 "warnings",
             ])),
+            Self::NixFiles => nix_files::check(context).into(),
             Self::Brokers => brokers::bring(context).into(),
+            Self::Host => host(context).into(),
             Self::Tests => tests(context),
             Self::Doctests => {
                 let mut command = test_command(context);
@@ -89,6 +94,16 @@ fn tests(context: &Context<'_>) -> Finished {
         "--show-output",
     ]);
     counted(command.args(&context.filters), Transcript::libtest())
+}
+
+/// Brings what is missing; tests that need what cannot be had skip themselves by name.
+fn host(context: &Context<'_>) -> Outcome {
+    let missing: Vec<String> = host::bring(context.env).iter().map(ToString::to_string).collect();
+    if missing.is_empty() {
+        Outcome::Ok
+    } else {
+        Outcome::Skipped(missing.join("; "))
+    }
 }
 
 fn fresh_setup(context: &Context<'_>) -> Outcome {

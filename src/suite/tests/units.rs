@@ -1,0 +1,228 @@
+//! The units as they ship: what systemd's own tools say of them, and the promises that each of them makes.
+#![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
+
+use suite::{SERVICES, Stage, Unit, missing, repository};
+
+/// Most exposure of a service without a GPU, and of one with.
+const TIGHT: f64 = 1.5;
+const WITH_GPU: f64 = 2.5;
+
+/// The full set of hardening. A unit that leaves one out says in a comment why.
+const HARDENING: [(&str, &str); 29] = [
+    ("AmbientCapabilities", ""),
+    ("CapabilityBoundingSet", ""),
+    ("DevicePolicy", "closed"),
+    ("IPAddressDeny", "any"),
+    ("KeyringMode", "private"),
+    ("LimitCORE", "0"),
+    ("LockPersonality", "yes"),
+    ("MemoryDenyWriteExecute", "yes"),
+    ("NoNewPrivileges", "yes"),
+    ("PrivateDevices", "yes"),
+    ("PrivateIPC", "yes"),
+    ("PrivateTmp", "yes"),
+    ("PrivateUsers", "yes"),
+    ("ProcSubset", "pid"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHome", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectProc", "invisible"),
+    ("ProtectSystem", "strict"),
+    ("RemoveIPC", "yes"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("UMask", "0027"),
+];
+
+fn unit(name: &str) -> Unit {
+    Unit::read(&repository().join("units"), name).unwrap()
+}
+
+/// What a unit names in all the lines of `name`.
+fn words<'a>(unit: &'a Unit, name: &str) -> Vec<&'a str> {
+    let lines = unit.all("Unit", name);
+    lines.into_iter().flat_map(str::split_whitespace).collect()
+}
+
+fn no_systemd(test: &str) -> bool {
+    let why = missing(&[("systemd-analyze", "systemd")]);
+    if let Some(why) = &why {
+        eprintln!("skipped: {test}: {why}");
+    }
+    why.is_some()
+}
+
+#[test]
+fn systemd_finds_nothing_in_the_units_and_in_what_they_depend_on() {
+    if no_systemd("systemd_finds_nothing_in_the_units_and_in_what_they_depend_on") {
+        return;
+    }
+    let stage = Stage::new().unwrap();
+    let mut units = SERVICES.to_vec();
+    units.push("azaion.target");
+    assert_eq!(stage.verify(&units).unwrap(), Vec::<String>::new());
+
+    stage
+        .drop_in("azaion-queue.service", "[Service]\nWachdogSec=3\n")
+        .unwrap();
+    let said = stage.verify(&["azaion-queue.service"]).unwrap().join("\n");
+    assert!(
+        said.contains("WachdogSec"),
+        "a misspelt directive is found: {said}"
+    );
+}
+
+#[test]
+fn no_service_is_more_exposed_than_its_work_asks_for() {
+    if no_systemd("no_service_is_more_exposed_than_its_work_asks_for") {
+        return;
+    }
+    let stage = Stage::new().unwrap();
+    for (name, most) in [
+        ("azaion-config.service", TIGHT),
+        ("azaion-queue.service", TIGHT),
+        ("azaion-train.service", WITH_GPU),
+        ("azaion-alert@.service", TIGHT),
+    ] {
+        let exposure = stage.exposure(name).unwrap();
+        println!("{name}: {exposure}");
+        assert!(exposure <= most, "{name}: {exposure}, at most {most}");
+    }
+    // What an administrator adds: a broker elsewhere; a machine without a GPU.
+    stage
+        .drop_in("azaion-queue.service", "[Service]\nIPAddressAllow=192.0.2.10\n")
+        .unwrap();
+    stage
+        .drop_in(
+            "azaion-train.service",
+            "[Service]\nPrivateDevices=yes\nDeviceAllow=\n",
+        )
+        .unwrap();
+    for name in ["azaion-queue.service", "azaion-train.service"] {
+        let exposure = stage.exposure(name).unwrap();
+        assert!(exposure <= TIGHT, "{name}: {exposure}, at most {TIGHT}");
+    }
+}
+
+#[test]
+fn what_a_unit_leaves_out_of_the_full_set_it_gives_a_reason_for() {
+    for name in SERVICES {
+        let unit = unit(name);
+        for (directive, value) in HARDENING {
+            let given = unit.get("Service", directive);
+            let reason = unit.comments().contains(&format!("- {directive}= is left"));
+            assert!(
+                given == Some(value) || (given.is_none() && reason),
+                "{name}: {directive}={given:?}, and no reason"
+            );
+        }
+        let calls = unit.all("Service", "SystemCallFilter");
+        let without = if unit.comments().contains("SystemCallFilter= keeps @resources") {
+            "~@privileged"
+        } else {
+            "~@privileged @resources"
+        };
+        assert_eq!(calls, ["@system-service", without], "{name}");
+    }
+}
+
+#[test]
+fn every_service_has_its_user_its_limits_and_its_time_to_stop() {
+    for name in SERVICES {
+        let unit = unit(name);
+        for (directive, value) in [("User", "azaion"), ("Group", "azaion"), ("TimeoutStopSec", "30")] {
+            assert_eq!(unit.get("Service", directive), Some(value), "{name}: {directive}");
+        }
+        for directive in ["MemoryMax", "TasksMax", "TimeoutStartSec"] {
+            assert!(unit.get("Service", directive).is_some(), "{name}: {directive}");
+        }
+        let start = unit.get("Service", "ExecStart").unwrap();
+        assert!(start.starts_with("/usr/bin/azaion"), "{name}: {start}");
+    }
+}
+
+#[test]
+fn a_daemon_is_watched_restarted_with_limits_and_told_of() {
+    for (name, watchdog, pause) in [
+        ("azaion-queue.service", "120", "5"),
+        ("azaion-train.service", "15min", "60"),
+    ] {
+        let unit = unit(name);
+        for (directive, value) in [
+            ("Type", "notify"),
+            ("NotifyAccess", "main"),
+            ("WatchdogSec", watchdog),
+            ("Restart", "on-failure"),
+            ("RestartSec", pause),
+        ] {
+            assert_eq!(unit.get("Service", directive), Some(value), "{name}: {directive}");
+        }
+        // In [Service] systemd would not heed them.
+        for limit in ["StartLimitIntervalSec", "StartLimitBurst"] {
+            assert!(unit.get("Unit", limit).is_some(), "{name}: {limit}");
+        }
+        let told = unit.get("Service", "ExecStopPost").unwrap();
+        assert!(told.contains("azaion-alert@%n.service"), "{name}: {told}");
+    }
+}
+
+#[test]
+fn every_failure_raises_the_alert_but_the_alerts_own() {
+    for name in SERVICES {
+        let raised = unit(name).get("Unit", "OnFailure").map(str::to_owned);
+        let expected = (name != "azaion-alert@.service").then_some("azaion-alert@%n.service");
+        assert_eq!(raised.as_deref(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_configuration_that_fails_its_check_blocks_queue_and_training() {
+    for name in ["azaion-queue.service", "azaion-train.service"] {
+        let unit = unit(name);
+        assert!(
+            words(&unit, "Requires").contains(&"azaion-config.service"),
+            "{name}"
+        );
+        assert!(words(&unit, "After").contains(&"azaion-config.service"), "{name}");
+    }
+    let check = unit("azaion-config.service");
+    assert_eq!(check.get("Service", "Type"), Some("oneshot"));
+    assert!(!check.assigns("RemainAfterExit"), "it is made for every start");
+}
+
+#[test]
+fn nothing_that_stops_or_restarts_the_suite_reaches_a_training_run() {
+    let train = unit("azaion-train.service");
+    for directive in ["PartOf", "BindsTo", "WantedBy", "Requisite"] {
+        assert!(!train.assigns(directive), "{directive}");
+    }
+    // The one unit that it requires cannot be stopped or restarted.
+    assert_eq!(words(&train, "Requires"), ["azaion-config.service"]);
+    let check = unit("azaion-config.service");
+    assert_eq!(check.get("Unit", "RefuseManualStop"), Some("yes"));
+    assert!(!words(&unit("azaion.target"), "Wants").contains(&"azaion-train.service"));
+}
+
+#[test]
+fn the_queue_writes_nothing_of_training_and_training_has_no_network() {
+    let queue = unit("azaion-queue.service");
+    let read_only = queue.get("Service", "ReadOnlyPaths").unwrap();
+    assert_eq!(read_only, "-/azaion/datasets -/azaion/models");
+    assert_eq!(queue.get("Service", "IPAddressAllow"), Some("localhost"));
+    let train = unit("azaion-train.service");
+    assert_eq!(train.get("Service", "PrivateNetwork"), Some("yes"));
+    for name in SERVICES {
+        let unit = unit(name);
+        let writes = unit.all("Service", "ReadWritePaths");
+        assert!(
+            writes.iter().all(|path| path.starts_with("/azaion")),
+            "{name}: {writes:?}"
+        );
+    }
+}
