@@ -13,27 +13,6 @@ pub fn azaion(arguments: &[&str]) -> Command {
     command
 }
 
-/// A demo of drawn scenes that takes seconds.
-pub fn small_demo(root: &Path) -> Command {
-    let mut command = azaion(&[
-        "demo",
-        "--scenes",
-        "20",
-        "--epochs",
-        "3",
-        "--imgsz",
-        "64",
-        "--batch",
-        "4",
-        "--threads",
-        "1",
-    ]);
-    command
-        .args(["--device", "cpu", "--precision", "fp32", "--json", "--root"])
-        .arg(root);
-    command
-}
-
 /// The JSON object on the last line of stdout.
 pub fn last_line(stdout: &[u8]) -> serde_json::Value {
     let text = String::from_utf8(stdout.to_vec()).unwrap();
@@ -61,22 +40,4 @@ pub fn image(folder: &Path, index: u64) -> PathBuf {
 /// Label file of scene `index`.
 pub fn label(folder: &Path, index: u64) -> PathBuf {
     folder.join(format!("labels/s{index:02}.txt"))
-}
-
-/// Every file below `folder` with its bytes.
-pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path)
-            } else {
-                files.push((path.clone(), fs::read(path).unwrap()))
-            }
-        }
-    }
-    files.sort();
-    files
 }

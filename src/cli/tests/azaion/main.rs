@@ -5,9 +5,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
-mod bad_input;
 mod common;
-mod convert;
-mod demo;
 mod import;
 mod queue;
+mod split;
