@@ -1,7 +1,9 @@
 //! The command line of `azaion`, as data.
 
+use crate::alert::Unit;
 use crate::import;
 use clap::{Args, Parser, Subcommand};
+use service::config::Profile;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -39,6 +41,78 @@ pub enum Command {
     /// Look at the queue and its tree, and put right what went wrong.
     #[command(subcommand)]
     Queue(queue::verbs::Verb),
+    /// Make, check and explain the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at everything that a start needs, and change nothing: exit code 2 where something has to be seen to.
+    Check(CheckArgs),
+    /// Write down that a unit failed, with its last words: for the alert unit.
+    Alert(AlertArgs),
+}
+
+/// Make, check and explain the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Turn the variables of a .env file into config.yaml, all or nothing; exit code 2 where they cannot be used.
+    Render(RenderArgs),
+    /// Say everything that is wrong with a configuration; exit code 2 if there is something.
+    Check(ConfigCheckArgs),
+    /// Print a commented configuration with every default.
+    Example,
+}
+
+/// Arguments of `azaion config render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// The variables. In production it must belong to root, with mode 640 or stricter.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: PathBuf,
+    /// development: defaults stand in for what is missing; production: every variable is required.
+    #[arg(long, value_name = "development|production", default_value_t = Profile::Development)]
+    pub profile: Profile,
+    /// The configuration to write, with mode 0640; the owner and group of one that is there are kept.
+    #[arg(long, value_name = "FILE", default_value = "config.yaml")]
+    pub output: PathBuf,
+    /// Write the passwords into files of this folder instead, mode 0600, named as the services' credentials [default in
+    /// production: secrets/ beside the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+}
+
+/// Arguments of `azaion config check`.
+#[derive(Debug, Args)]
+pub struct ConfigCheckArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `azaion check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `azaion alert`.
+#[derive(Debug, Args)]
+pub struct AlertArgs {
+    /// The unit that failed.
+    #[arg(value_name = "UNIT")]
+    pub unit: Unit,
+    /// The configuration, which says where the tree is.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG, conflicts_with = "root")]
+    pub config: PathBuf,
+    /// The root of the tree; no configuration is needed then.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
 }
 
 /// What is handed on to the training program as it is, `--help` included.

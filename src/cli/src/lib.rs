@@ -1,10 +1,15 @@
 //! What the operator's tool `azaion` is made of: one module a command, the way to its sister `azaion-train`, and what the
 //! two share: import, console, and the drawn scenes of the demo. Nothing here needs libtorch.
 
+pub mod alert;
 pub mod args;
+pub mod check;
+pub mod child;
+pub mod config;
 pub mod console;
 pub mod import;
 pub mod import_yolo;
+pub mod place;
 pub mod program;
 pub mod queue;
 pub mod scenes;

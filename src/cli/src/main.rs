@@ -1,12 +1,13 @@
 //! `azaion`: the operator's tool.
 
 use cli::{
-    args::{Cli, Command, ImportCommand},
-    console, import_yolo,
+    alert,
+    args::{AlertArgs, Cli, Command, ImportCommand},
+    check, config, console, import_yolo,
     program::{level, parse, told},
     queue, trainer,
 };
-use service::shutdown::Shutdown;
+use service::{log, shutdown::Shutdown};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -29,11 +30,29 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let shutdown = at_work(cli.verbose)?;
             queue::run(&verb, &shutdown)
         }
+        Command::Config(command) => {
+            at_work(cli.verbose)?;
+            config::run(&command)
+        }
+        Command::Check(args) => {
+            at_work(cli.verbose)?;
+            check::run(&args)
+        }
+        Command::Alert(args) => alerted(&args, cli.verbose),
     }
 }
 
 /// Logs for a person, and signals as a flag.
 fn at_work(verbose: u8) -> anyhow::Result<Shutdown> {
-    service::log::init_human(level(verbose), console::print)?;
+    log::init_human(level(verbose), console::print)?;
     Ok(Shutdown::install()?)
+}
+
+/// As a unit it logs into the journal, by hand to the terminal.
+fn alerted(args: &AlertArgs, verbose: u8) -> anyhow::Result<ExitCode> {
+    match log::Format::of_a_daemon() {
+        journal @ log::Format::Journal => log::init("alert", journal, log::level(verbose))?,
+        _ => log::init_human(log::level(verbose), console::print)?,
+    }
+    alert::run(args)
 }

@@ -30,7 +30,10 @@ fn the_operators_tool_needs_no_libtorch() {
         return;
     };
     let libraries = String::from_utf8(asked.stdout).unwrap();
-    assert!(asked.status.success() && libraries.contains("libc.so"), "{libraries}");
+    assert!(
+        asked.status.success() && libraries.contains("libc.so"),
+        "{libraries}"
+    );
     for library in ["torch", "libc10", "gomp", "libstdc++"] {
         assert!(!libraries.contains(library), "{libraries}");
     }
@@ -50,8 +53,14 @@ fn a_verb_that_needs_libtorch_goes_to_the_program_beside_with_every_argument() {
     for (arguments, passed) in [
         (&["demo"][..], "demo|"),
         (&["demo", "--help"], "demo|--help|"),
-        (&["demo", "--epochs", "0", "-v", "--", "a b"], "demo|--epochs|0|-v|--|a b|"),
-        (&["-vv", "detect", "--model", "m.pt", "x"], "-v|-v|detect|--model|m.pt|x|"),
+        (
+            &["demo", "--epochs", "0", "-v", "--", "a b"],
+            "demo|--epochs|0|-v|--|a b|",
+        ),
+        (
+            &["-vv", "detect", "--model", "m.pt", "x"],
+            "-v|-v|detect|--model|m.pt|x|",
+        ),
         (&["model", "val", "-h"], "model|val|-h|"),
     ] {
         let done = Command::new(&own).args(arguments).output().unwrap();
