@@ -127,6 +127,10 @@ impl Record {
             missing.push(format!("journal: {why}"));
             Vec::new()
         });
+        if journal.is_empty() && missing.is_empty() {
+            missing
+                .push("journal: no line of this unit; readers must be in the group systemd-journal".into());
+        }
         Self {
             version: VERSION,
             time: now.strftime("%FT%TZ").to_string(),

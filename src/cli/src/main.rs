@@ -4,7 +4,7 @@ use cli::{
     alert,
     args::{AlertArgs, Cli, Command, ImportCommand},
     check, config, console, import_yolo,
-    program::{level, parse, told},
+    program::{level, level_beside_report, parse, told},
     queue, trainer,
 };
 use service::{log, shutdown::Shutdown};
@@ -35,7 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             config::run(&command)
         }
         Command::Check(args) => {
-            at_work(cli.verbose)?;
+            log::init_human(level_beside_report(cli.verbose), console::print)?;
             check::run(&args)
         }
         Command::Alert(args) => alerted(&args, cli.verbose),

@@ -40,3 +40,11 @@ pub fn level(verbose: u8) -> LevelFilter {
         _ => LevelFilter::TRACE,
     }
 }
+
+/// Of a tool whose report says what is wrong: the same words as log lines are for those who ask.
+pub fn level_beside_report(verbose: u8) -> LevelFilter {
+    match verbose {
+        0 => LevelFilter::ERROR,
+        more => level(more - 1),
+    }
+}

@@ -31,6 +31,8 @@ pub enum Command {
     /// Work with model files.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Take a few training steps on drawn images, to see that training works on this machine.
+    Probe(ProbeArgs),
 }
 
 /// Work with model files.
@@ -198,4 +200,21 @@ pub struct ConvertArgs {
     /// One JSON object on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `azaion-train probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Training steps.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub steps: u32,
+    /// Where the network is trained: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Processor threads [default: all cores].
+    #[arg(long)]
+    pub threads: Option<usize>,
 }

@@ -6,3 +6,4 @@ pub mod convert;
 pub mod demo;
 pub mod detect;
 pub mod measure;
+pub mod probe;

@@ -8,7 +8,7 @@ use service::shutdown::Shutdown;
 use std::process::ExitCode;
 use trainer::{
     args::{Cli, Command, ModelCommand},
-    convert, demo, detect, measure,
+    convert, demo, detect, measure, probe,
 };
 
 /// For libtorch's tensors too; `.cargo/config.toml` makes it keep memory mapped between two training steps.
@@ -30,5 +30,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Detect(args) => detect::run(&args),
         Command::Model(ModelCommand::Val(args)) => measure::run(&args),
         Command::Model(ModelCommand::Convert(args)) => convert::run(&args),
+        Command::Probe(args) => probe::run(&args, &shutdown),
     }
 }

@@ -24,6 +24,13 @@ const SAMPLED: usize = 2000;
 pub(super) fn look(context: &Context) -> Vec<Finding> {
     let paths = verbs::layout(&context.config);
     let place = paths.root().display().to_string();
+    if !paths.root().is_dir() {
+        return vec![Finding::note(
+            place,
+            "not looked at: there is no tree",
+            "see the tree's own finding",
+        )];
+    }
     let free = match store::free_bytes(&paths) {
         Ok(free) => free,
         Err(error) => return vec![Finding::problem(place, error, "make the tree")],

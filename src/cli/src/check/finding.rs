@@ -103,6 +103,6 @@ impl fmt::Display for Report {
             }
         }
         let Self { problems, notes, .. } = self;
-        writeln!(f, "{problems} problems, {notes} notes")
+        writeln!(f, "problems: {problems}, notes: {notes}")
     }
 }

@@ -49,7 +49,7 @@ fn probes(paths: &Paths) -> Vec<Finding> {
     if !found.is_empty() {
         return found;
     }
-    let what = format!("{} folders take files", folders.len());
+    let what = format!("files can be written (folders tried: {})", folders.len());
     vec![Finding::right(paths.root().display(), what)]
 }
 

@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -40,4 +41,24 @@ pub fn image(folder: &Path, index: u64) -> PathBuf {
 /// Label file of scene `index`.
 pub fn label(folder: &Path, index: u64) -> PathBuf {
     folder.join(format!("labels/s{index:02}.txt"))
+}
+
+/// A folder with the program in it, and beside it a training program that is this shell script.
+pub fn beside(script: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("azaion");
+    fs::copy(azaion(&[]).get_program(), &own).unwrap();
+    program(&folder.path().join("azaion-train"), script);
+    (folder, own)
+}
+
+/// A program that is a shell script.
+pub fn program(path: &Path, script: &str) {
+    write(path, &format!("#!/bin/sh\n{script}\n"), 0o755);
+}
+
+/// A file with this mode.
+pub fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

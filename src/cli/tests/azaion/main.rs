@@ -5,7 +5,10 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod alert;
+mod check;
 mod common;
+mod config;
 mod import;
 mod queue;
 mod split;

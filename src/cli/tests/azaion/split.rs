@@ -1,27 +1,8 @@
 //! What needs libtorch is in another program: this one does without, and runs the other where it is asked to.
 
-use crate::common::azaion;
+use crate::common::{azaion, beside, program};
 use predicates::{prelude::PredicateBooleanExt, str::contains};
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-/// A folder with the program in it, and beside it a training program that is this shell script.
-fn beside(script: &str) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = folder.path().join("azaion");
-    fs::copy(azaion(&[]).get_program(), &own).unwrap();
-    program(&folder.path().join("azaion-train"), script);
-    (folder, own)
-}
-
-fn program(path: &Path, script: &str) {
-    fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
+use std::{fs, os::unix::process::ExitStatusExt, process::Command};
 
 #[test]
 fn the_operators_tool_needs_no_libtorch() {
@@ -42,7 +23,9 @@ fn the_operators_tool_needs_no_libtorch() {
 #[test]
 fn help_lists_every_verb() {
     let mut shown = azaion(&["--help"]).assert().success();
-    for verb in ["demo", "detect", "model", "import", "queue"] {
+    for verb in [
+        "demo", "detect", "model", "import", "queue", "config", "check", "alert",
+    ] {
         shown = shown.stdout(contains(format!("\n  {verb} ")));
     }
 }

@@ -9,4 +9,5 @@ mod bad_input;
 mod common;
 mod convert;
 mod demo;
+mod probe;
 mod through_azaion;
