@@ -40,7 +40,7 @@ impl Place {
         };
         fs::create_dir(place.path("tree")).unwrap();
         let mut config = format!(
-            "root_dir: {}\nrabbitmq:\n  port: {port}\n  user: {USER}\n  queue_name: cells\n  heartbeat_s: 1\n",
+            "root_dir: {}\nrabbitmq:\n  port: {port}\n  user: {USER}\n  queue_name: cells\n",
             place.path("tree").display()
         );
         if from == From::File {

@@ -5,6 +5,7 @@ use broker::{Broker, PASSWORD, StreamOptions, USER, Version};
 use serde_json::Value;
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -207,7 +208,8 @@ fn a_tree_that_takes_no_files_is_found() {
         "{found}"
     );
 
-    assert!(mount(&["-o", "remount,rw,mode=0777"]));
+    assert!(mount(&["-o", "remount,rw"]));
+    fs::set_permissions(&tree, fs::Permissions::from_mode(0o777)).unwrap();
     let (_, report) = machine.check();
     assert!(
         problem(&report, "tree")
