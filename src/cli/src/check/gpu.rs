@@ -49,14 +49,10 @@ fn ask() -> Result<Seen, NvmlError> {
 
 fn judge(device: &str, seen: Result<Seen, String>) -> Vec<Finding> {
     // The configuration was checked: it is auto, cpu, cuda or cuda:N.
-    let needed: Option<usize> = match device.strip_prefix("cuda") {
-        Some(rest) => Some(
-            rest.strip_prefix(':')
-                .and_then(|number| number.parse().ok())
-                .unwrap_or(0),
-        ),
-        None => None,
-    };
+    let needed: Option<usize> = device.strip_prefix("cuda").map(|rest| {
+        let number = rest.strip_prefix(':').and_then(|number| number.parse().ok());
+        number.unwrap_or(0)
+    });
     let (gpus, without) = match seen {
         Ok(Seen { driver, gpus }) => (list(&driver, &gpus), "there is no such GPU".to_owned()),
         Err(why) => (Vec::new(), format!("none answers ({why})")),
