@@ -5,7 +5,7 @@
 
 use crate::{
     args::{ConfigCheckArgs, ConfigCommand, RenderArgs},
-    place,
+    place, program,
 };
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -34,7 +34,7 @@ pub fn run(command: &ConfigCommand) -> Result<ExitCode> {
         ConfigCommand::Render(args) => render(args),
         ConfigCommand::Check(args) => check(args),
         ConfigCommand::Example => {
-            print!("{}", config::example());
+            program::answer(&config::example());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -69,7 +69,7 @@ fn render(args: &RenderArgs) -> Result<ExitCode> {
         config::commented(&config, &head).as_bytes(),
         CONFIG_MODE,
     )?;
-    println!("{}", args.output.display());
+    program::answer(&format!("{}\n", args.output.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,11 +111,12 @@ fn check(args: &ConfigCheckArgs) -> Result<ExitCode> {
             .iter()
             .map(|Problem { key, message }| json!({ "key": key, "message": message }))
             .collect();
-        println!("{}", json!({ "config": path, "problems": listed }));
+        let told = json!({ "config": path, "problems": listed });
+        program::answer(&format!("{told}\n"));
     } else if let Some(said) = said {
         eprintln!("azaion: {said}");
     } else {
-        println!("{}: no problems", path.display());
+        program::answer(&format!("{}: no problems\n", path.display()));
     }
     Ok(if problems.is_empty() {
         ExitCode::SUCCESS

@@ -1,7 +1,10 @@
 //! What the programs for a person have in common: bad usage is exit code 64, and `-v` asks for more log lines.
 
 use clap::Parser;
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 use tracing::level_filters::LevelFilter;
 
 /// Exit code of bad usage.
@@ -21,6 +24,11 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
             ExitCode::SUCCESS
         }
     })
+}
+
+/// Prints an answer. A reader that has gone away, as `head` does, wants no more; `print!` would panic.
+pub fn answer(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// The exit code of what was done; a failure is told on stderr.

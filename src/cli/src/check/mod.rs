@@ -15,7 +15,7 @@ mod secrets;
 mod training;
 mod tree;
 
-use crate::{args::CheckArgs, config};
+use crate::{args::CheckArgs, config, program};
 use anyhow::Result;
 use finding::{Checked, Finding, Report};
 use service::{Config, Credentials};
@@ -59,11 +59,10 @@ const CHECKS: [Check; 7] = [
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let report = look(&args.config);
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
+    program::answer(&match args.json {
+        true => format!("{}\n", serde_json::to_string(&report)?),
+        false => report.to_string(),
+    });
     Ok(if report.has_problems() {
         FOUND_PROBLEMS.into()
     } else {

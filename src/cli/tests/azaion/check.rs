@@ -235,6 +235,47 @@ impl Drop for Unmount<'_> {
 }
 
 #[test]
+fn the_ledger_tells_the_pace_at_which_the_disk_fills() {
+    let machine = Machine::new(TRAINS);
+    machine.config(free_port(), PASSWORD, "");
+    let (set, stream) = (
+        machine.folder.path().join("set"),
+        machine.folder.path().join("file.stream"),
+    );
+    fs::remove_dir_all(machine.tree()).unwrap();
+    yolo_folder(&set, 5);
+    let azaion = |arguments: &[&str], path: &Path| {
+        let done = Command::new(&machine.program)
+            .args(arguments)
+            .arg(path)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    azaion(&["import", "yolo", "--to", stream.to_str().unwrap()], &set);
+    azaion(
+        &[
+            "queue",
+            "replay",
+            "--from",
+            "0",
+            "--stream",
+            stream.to_str().unwrap(),
+            "--to",
+        ],
+        &machine.tree(),
+    );
+    let (_, report) = machine.check();
+    let told = report["checks"].to_string();
+    assert!(told.contains("GB came in the last day: full in"), "{told}");
+
+    fs::write(machine.tree().join("ledger.log"), "no ledger\n").unwrap();
+    let (code, report) = machine.check();
+    let found = problem(&report, "disk").unwrap();
+    assert!(code == 2 && found.contains("ledger.log"), "{found}");
+}
+
+#[test]
 fn training_that_fails_is_found_and_one_that_is_not_installed_is_noted() {
     let machine = Machine::new("echo 'no memory left' >&2; exit 3");
     machine.config(free_port(), PASSWORD, "");

@@ -202,6 +202,18 @@ fn the_example_passes_its_own_check() {
 }
 
 #[test]
+fn a_reader_that_has_gone_away_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let done = std::process::Command::new(azaion(&[]).get_program())
+        .args(["config", "example"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
 fn a_check_names_every_problem_as_text_and_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.yaml");
