@@ -64,6 +64,7 @@ in
     imgsz = key positive 1280 "Side of the network's square input in pixels; a multiple of 32.";
     save_period = key positive 1 "A checkpoint every so many epochs.";
     workers = key types.ints.unsigned 24 "Threads that load images; 0 loads in the training thread.";
+    device = key (types.strMatching "auto|cpu|cuda(:[0-9]+)?") "auto" "Where the network is trained.";
   };
 
   export = {

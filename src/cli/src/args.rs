@@ -1,10 +1,11 @@
 //! The command line of `azaion`, as data.
 
-use crate::convert;
+use crate::alert::Unit;
 use crate::import;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use service::config::Profile;
+use std::ffi::OsString;
 use std::path::PathBuf;
-use torch::DeviceChoice;
 
 /// Takes a detector from annotations to production.
 #[derive(Debug, Parser)]
@@ -26,27 +27,100 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The whole way from annotations to a model in one command: stream, queue, tree, dataset, training, report.
-    Demo(DemoArgs),
+    #[command(disable_help_flag = true)]
+    Demo(Passed),
     /// Find objects in images.
-    Detect(DetectArgs),
-    /// Work with model files.
-    #[command(subcommand)]
-    Model(ModelCommand),
+    #[command(disable_help_flag = true)]
+    Detect(Passed),
+    /// Work with model files: val measures one on a dataset, convert writes it in the other format.
+    #[command(disable_help_flag = true)]
+    Model(Passed),
     /// Turn existing datasets into annotation messages.
     #[command(subcommand)]
     Import(ImportCommand),
     /// Look at the queue and its tree, and put right what went wrong.
     #[command(subcommand)]
     Queue(queue::verbs::Verb),
+    /// Make, check and explain the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at everything that a start needs, and change nothing: exit code 2 where something has to be seen to.
+    Check(CheckArgs),
+    /// Write down that a unit failed, with its last words: for the alert unit.
+    Alert(AlertArgs),
 }
 
-/// Work with model files.
+/// Make, check and explain the configuration.
 #[derive(Debug, Subcommand)]
-pub enum ModelCommand {
-    /// Measure a model on a dataset: mAP50, mAP50-95, precision, recall.
-    Val(ValArgs),
-    /// Write a model in the other format: .pt (PyTorch) or .safetensors.
-    Convert(ConvertArgs),
+pub enum ConfigCommand {
+    /// Turn the variables of a .env file into config.yaml, all or nothing; exit code 2 where they cannot be used.
+    Render(RenderArgs),
+    /// Say everything that is wrong with a configuration; exit code 2 if there is something.
+    Check(ConfigCheckArgs),
+    /// Print a commented configuration with every default.
+    Example,
+}
+
+/// Arguments of `azaion config render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// The variables. In production it must belong to root, with mode 640 or stricter.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: PathBuf,
+    /// development: defaults stand in for what is missing; production: every variable is required.
+    #[arg(long, value_name = "development|production", default_value_t = Profile::Development)]
+    pub profile: Profile,
+    /// The configuration to write, with mode 0640; the owner and group of one that is there are kept.
+    #[arg(long, value_name = "FILE", default_value = "config.yaml")]
+    pub output: PathBuf,
+    /// Write the passwords into files of this folder instead, mode 0600, named as the services' credentials [default in
+    /// production: secrets/ beside the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+}
+
+/// Arguments of `azaion config check`.
+#[derive(Debug, Args)]
+pub struct ConfigCheckArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `azaion check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `azaion alert`.
+#[derive(Debug, Args)]
+pub struct AlertArgs {
+    /// The unit that failed.
+    #[arg(value_name = "UNIT")]
+    pub unit: Unit,
+    /// The configuration, which says where the tree is.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG, conflicts_with = "root")]
+    pub config: PathBuf,
+    /// The root of the tree; no configuration is needed then.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+/// What is handed on to the training program as it is, `--help` included.
+#[derive(Debug, Args)]
+pub struct Passed {
+    /// See --help.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub arguments: Vec<OsString>,
 }
 
 /// Turn existing datasets into annotation messages.
@@ -54,164 +128,6 @@ pub enum ModelCommand {
 pub enum ImportCommand {
     /// A folder with images/ and labels/ (one text file an image: class cx cy w h).
     Yolo(ImportYoloArgs),
-}
-
-/// Arguments of `azaion demo`.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// A folder with images/ and labels/, optionally classes.json, train.txt, val.txt, test.txt [default: drawn scenes].
-    #[arg(long, value_name = "DIR")]
-    pub dataset: Option<PathBuf>,
-    /// Network: yolo26n, s, m, l or x with random weights, or a model file (.pt or .safetensors) to train further.
-    #[arg(long, default_value = "yolo26n")]
-    pub model: String,
-    /// Passes over the training images.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub epochs: u32,
-    /// Side of the network's input in pixels.
-    #[arg(long, default_value_t = 256)]
-    pub imgsz: usize,
-    /// Images a batch.
-    #[arg(long, default_value_t = 16)]
-    pub batch: usize,
-    /// Every random choice follows from this number.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Where everything is written.
-    #[arg(long, default_value = "azaion-demo", value_name = "DIR")]
-    pub root: PathBuf,
-    /// Drawn scenes, when there is no --dataset.
-    #[arg(long, default_value_t = 480)]
-    pub scenes: usize,
-    /// Processor threads for training [default: all cores].
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Where the network is trained: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-    /// Number format of the network's forward and backward pass.
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
-    pub precision: PrecisionArg,
-    /// The last line on stdout is one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Number format of the network's forward and backward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// On a GPU fp16, on a processor bf16 where it multiplies that natively, else 32 bit.
-    Auto,
-    /// 32 bit throughout: the same bits on every processor with the same libtorch.
-    Fp32,
-    /// Convolutions and matrix products in bf16.
-    Bf16,
-    /// Convolutions and matrix products in fp16, with a scaled loss. Made for GPUs.
-    Fp16,
-}
-
-/// Which of the two heads answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum HeadArg {
-    /// One box an object; no suppression needed.
-    #[value(name = "one2one")]
-    One2one,
-    /// Many boxes an object, thinned out by non-maximum suppression.
-    #[value(name = "one2many")]
-    One2many,
-}
-
-/// Arguments of `azaion detect`.
-#[derive(Debug, Args)]
-pub struct DetectArgs {
-    /// Model file (.pt or .safetensors).
-    #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
-    /// Images, or folders of images.
-    #[arg(required = true, value_name = "IMAGE")]
-    pub images: Vec<PathBuf>,
-    /// Side of the network's input in pixels [default: what the model was trained at].
-    #[arg(long)]
-    pub imgsz: Option<usize>,
-    /// Which head answers.
-    #[arg(long, value_enum, default_value_t = HeadArg::One2many)]
-    pub head: HeadArg,
-    /// Least score of a box.
-    #[arg(long, default_value_t = 0.25)]
-    pub conf: f32,
-    /// Boxes of one class that overlap more than this are one (one2many).
-    #[arg(long, default_value_t = 0.7)]
-    pub iou: f32,
-    /// One JSON list on stdout: {"image", "boxes": [[x1, y1, x2, y2, score, class], ...]}.
-    #[arg(long)]
-    pub json: bool,
-    /// Write pictures with the boxes drawn into this folder.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Where the network runs: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-    /// Processor threads [default: all cores].
-    #[arg(long)]
-    pub threads: Option<usize>,
-}
-
-/// A split to measure on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SplitArg {
-    /// The validation images.
-    Val,
-    /// The test images.
-    Test,
-}
-
-/// Arguments of `azaion model val`.
-#[derive(Debug, Args)]
-pub struct ValArgs {
-    /// Model file (.pt or .safetensors).
-    #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
-    /// The dataset's data.yaml.
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    /// Side of the network's input in pixels [default: what the model was trained at].
-    #[arg(long)]
-    pub imgsz: Option<usize>,
-    /// Images a batch.
-    #[arg(long, default_value_t = 16)]
-    pub batch: usize,
-    /// Which images.
-    #[arg(long, value_enum, default_value_t = SplitArg::Val)]
-    pub split: SplitArg,
-    /// Which head answers.
-    #[arg(long, value_enum, default_value_t = HeadArg::One2many)]
-    pub head: HeadArg,
-    /// One JSON object on stdout.
-    #[arg(long)]
-    pub json: bool,
-    /// Where the network runs: auto (a CUDA device if there is one), cpu, cuda or cuda:N.
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-    /// Processor threads [default: all cores].
-    #[arg(long)]
-    pub threads: Option<usize>,
-}
-
-/// Arguments of `azaion model convert`.
-#[derive(Debug, Args)]
-pub struct ConvertArgs {
-    /// Model file (.pt or .safetensors): a checkpoint of the reference package, a state dictionary, or one of ours.
-    #[arg(value_name = "A")]
-    pub from: PathBuf,
-    /// The file to write; its ending, .pt or .safetensors, says what.
-    #[arg(value_name = "B")]
-    pub to: convert::Target,
-    /// Replace B if it exists.
-    #[arg(long)]
-    pub force: bool,
-    /// One JSON object on stdout.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Arguments of `azaion import yolo`.

@@ -7,6 +7,7 @@ use crate::{
         self, Address, Skip, Target,
         publish::{self, Login},
     },
+    program::BAD_USAGE,
 };
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -16,8 +17,6 @@ use std::{
     process::ExitCode,
 };
 
-/// Exit code of bad usage.
-const BAD_USAGE: u8 = 64;
 /// Exit code of an import that the same command may finish.
 const TRY_AGAIN: u8 = 75;
 

@@ -1,12 +1,16 @@
-//! What the operator's tool `azaion` is made of: one module a command, and the drawn scenes of the demo.
+//! What the operator's tool `azaion` is made of: one module a command, the way to its sister `azaion-train`, and what the
+//! two share: import, console, and the drawn scenes of the demo. Nothing here needs libtorch.
 
+pub mod alert;
 pub mod args;
+pub mod check;
+pub mod child;
+pub mod config;
 pub mod console;
-pub mod convert;
-pub mod demo;
-pub mod detect;
 pub mod import;
 pub mod import_yolo;
-pub mod measure;
+pub mod place;
+pub mod program;
 pub mod queue;
 pub mod scenes;
+pub mod trainer;

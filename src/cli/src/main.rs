@@ -1,61 +1,58 @@
 //! `azaion`: the operator's tool.
 
-use clap::Parser;
 use cli::{
-    args::{Cli, Command, ImportCommand, ModelCommand},
-    console, convert, demo, detect, import_yolo, measure, queue,
+    alert,
+    args::{AlertArgs, Cli, Command, ImportCommand},
+    check, config, console, import_yolo,
+    program::{level, level_beside_report, parse, told},
+    queue, trainer,
 };
-use service::shutdown::Shutdown;
+use service::{log, shutdown::Shutdown};
 use std::process::ExitCode;
-use tracing::level_filters::LevelFilter;
-
-/// For libtorch's tensors too; `.cargo/config.toml` makes it keep memory mapped between two training steps.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-const BAD_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Best effort: there is no one to tell that the terminal is gone.
-            let _ = error.print();
-            return if error.use_stderr() {
-                BAD_USAGE.into()
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
-    };
-    match run(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("azaion: {error:#}");
-            ExitCode::FAILURE
-        }
+    match parse() {
+        Ok(cli) => told(run(cli)),
+        Err(code) => code,
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    service::log::init_human(level(cli.verbose), console::print)?;
-    let shutdown = Shutdown::install()?;
     match cli.command {
-        Command::Demo(args) => demo::run(&args, &shutdown),
-        Command::Detect(args) => detect::run(&args),
-        Command::Model(ModelCommand::Val(args)) => measure::run(&args),
-        Command::Model(ModelCommand::Convert(args)) => convert::run(&args),
-        Command::Import(ImportCommand::Yolo(args)) => import_yolo::run(&args, &shutdown),
-        Command::Queue(verb) => queue::run(&verb, &shutdown),
+        Command::Demo(passed) => Err(trainer::become_it(cli.verbose, "demo", &passed).into()),
+        Command::Detect(passed) => Err(trainer::become_it(cli.verbose, "detect", &passed).into()),
+        Command::Model(passed) => Err(trainer::become_it(cli.verbose, "model", &passed).into()),
+        Command::Import(ImportCommand::Yolo(args)) => {
+            let shutdown = at_work(cli.verbose)?;
+            import_yolo::run(&args, &shutdown)
+        }
+        Command::Queue(verb) => {
+            let shutdown = at_work(cli.verbose)?;
+            queue::run(&verb, &shutdown)
+        }
+        Command::Config(command) => {
+            at_work(cli.verbose)?;
+            config::run(&command)
+        }
+        Command::Check(args) => {
+            log::init_human(level_beside_report(cli.verbose), console::print)?;
+            check::run(&args)
+        }
+        Command::Alert(args) => alerted(&args, cli.verbose),
     }
 }
 
-/// A person's tool says what is wrong, and more when asked.
-fn level(verbose: u8) -> LevelFilter {
-    match verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
+/// Logs for a person, and signals as a flag.
+fn at_work(verbose: u8) -> anyhow::Result<Shutdown> {
+    log::init_human(level(verbose), console::print)?;
+    Ok(Shutdown::install()?)
+}
+
+/// As a unit it logs into the journal, by hand to the terminal.
+fn alerted(args: &AlertArgs, verbose: u8) -> anyhow::Result<ExitCode> {
+    match log::Format::of_a_daemon() {
+        journal @ log::Format::Journal => log::init("alert", journal, log::level(verbose))?,
+        _ => log::init_human(log::level(verbose), console::print)?,
     }
+    alert::run(args)
 }

@@ -1,6 +1,6 @@
 //! `azaion queue`: the verbs of [`queue::verbs`], with a progress bar.
 
-use crate::console::Task;
+use crate::{console::Task, program};
 use ::queue::verbs::{self, Verb};
 use anyhow::Result;
 use service::shutdown::Shutdown;
@@ -14,6 +14,6 @@ pub fn run(verb: &Verb, shutdown: &Shutdown) -> Result<ExitCode> {
         task.at_of(done, all);
     })?;
     drop(task);
-    print!("{}", answer.text);
+    program::answer(&answer.text);
     Ok(answer.code.into())
 }

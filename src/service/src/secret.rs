@@ -37,14 +37,14 @@ impl Secret {
     ///
     /// Refused: a file in the Nix store, one that other users can read, an empty one, one that is not UTF-8 text.
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
-        let real = path
-            .canonicalize()
-            .map_err(|source| SecretError::read(path, source))?;
-        if real.starts_with("/nix/store") {
+        let in_store = |place: &Path| place.starts_with("/nix/store");
+        let real = path.canonicalize();
+        if in_store(path) || real.as_deref().is_ok_and(in_store) {
             return Err(SecretError::InStore {
                 path: path.to_owned(),
             });
         }
+        let real = real.map_err(|source| SecretError::read(path, source))?;
         let file = File::open(&real).map_err(|source| SecretError::read(path, source))?;
         let mode = file
             .metadata()
@@ -186,6 +186,12 @@ pub enum SecretError {
 }
 
 impl SecretError {
+    /// Whether the file is not there, or not for this user: on another machine, or for another user, it may be right.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Read { source, .. }
+            if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied))
+    }
+
     fn read(path: &Path, source: std::io::Error) -> Self {
         Self::Read {
             path: path.to_owned(),
@@ -257,6 +263,8 @@ mod tests {
         }
         let error = Secret::from_file(Path::new("/nonexistent/secret")).unwrap_err();
         assert!(matches!(error, SecretError::Read { .. }), "{error}");
+        let error = Secret::from_file(Path::new("/nix/store/none/secret")).unwrap_err();
+        assert!(matches!(error, SecretError::InStore { .. }), "{error}");
     }
 
     #[test]

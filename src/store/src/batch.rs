@@ -32,7 +32,7 @@ pub(crate) enum Change {
         /// An earlier commit may have begun to.
         begun: bool,
         /// Its files as far as they are written already.
-        spooled: Option<Spooled>,
+        spooled: Option<Box<Spooled>>,
     },
     /// Move and rewrite what is on disk; neither, where `was` is `now` and there is no label.
     Update {
@@ -51,7 +51,7 @@ pub struct Batch<'t> {
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) entries: Vec<ledger::Entry>,
     /// What was written ahead for the message of an offset.
-    spooled: HashMap<u64, Spooled>,
+    spooled: HashMap<u64, Box<Spooled>>,
     turn: Turn,
     /// Now, in seconds since 1970.
     time: u64,
@@ -77,7 +77,7 @@ pub struct Unknown<'b> {
     offset: u64,
     /// Whether an earlier commit may have begun to create it.
     begun: bool,
-    spooled: Option<Spooled>,
+    spooled: Option<Box<Spooled>>,
     line: Line<'b>,
 }
 
@@ -219,7 +219,7 @@ impl<'t> Batch<'t> {
 
     /// Gives the batch what was written ahead for the message at `offset`, to be used if it creates just that.
     pub fn add_spooled(&mut self, offset: u64, spooled: Spooled) {
-        self.spooled.insert(offset, spooled);
+        self.spooled.insert(offset, Box::new(spooled));
     }
 
     /// What the message at `offset`, by someone of this role, finds under `name`.

@@ -173,9 +173,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
                 "run",
                 "--release",
                 "--package",
-                "cli",
+                "trainer",
                 "--bin",
-                "azaion",
+                "azaion-train",
                 "--",
                 "demo",
             ])

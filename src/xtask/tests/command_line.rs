@@ -91,7 +91,7 @@ fn the_demo_gets_its_arguments_and_gives_its_exit_code() {
 
     assert_eq!(output.status.code(), Some(7));
     let said = text(&output.stdout);
-    let arguments = "run --release --package cli --bin azaion -- demo --root a b --json";
+    let arguments = "run --release --package trainer --bin azaion-train -- demo --root a b --json";
     assert_eq!(
         said.trim_end(),
         format!("{} {arguments}", clone.folder.path().display())

@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -10,27 +11,6 @@ use std::{
 pub fn azaion(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("azaion").unwrap();
     command.env("OMP_NUM_THREADS", "1").args(arguments);
-    command
-}
-
-/// A demo of drawn scenes that takes seconds.
-pub fn small_demo(root: &Path) -> Command {
-    let mut command = azaion(&[
-        "demo",
-        "--scenes",
-        "20",
-        "--epochs",
-        "3",
-        "--imgsz",
-        "64",
-        "--batch",
-        "4",
-        "--threads",
-        "1",
-    ]);
-    command
-        .args(["--device", "cpu", "--precision", "fp32", "--json", "--root"])
-        .arg(root);
     command
 }
 
@@ -63,20 +43,22 @@ pub fn label(folder: &Path, index: u64) -> PathBuf {
     folder.join(format!("labels/s{index:02}.txt"))
 }
 
-/// Every file below `folder` with its bytes.
-pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path)
-            } else {
-                files.push((path.clone(), fs::read(path).unwrap()))
-            }
-        }
-    }
-    files.sort();
-    files
+/// A folder with the program in it, and beside it a training program that is this shell script.
+pub fn beside(script: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("azaion");
+    fs::copy(azaion(&[]).get_program(), &own).unwrap();
+    program(&folder.path().join("azaion-train"), script);
+    (folder, own)
+}
+
+/// A program that is a shell script.
+pub fn program(path: &Path, script: &str) {
+    write(path, &format!("#!/bin/sh\n{script}\n"), 0o755);
+}
+
+/// A file with this mode.
+pub fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -5,9 +5,10 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
-mod bad_input;
+mod alert;
+mod check;
 mod common;
-mod convert;
-mod demo;
+mod config;
 mod import;
 mod queue;
+mod split;

@@ -89,6 +89,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found.image_size("training.imgsz", training.imgsz);
     found.within("training.save_period", training.save_period, 1, 100_000);
     found.within("training.workers", training.workers, 0, 1024);
+    found.unless(
+        is_device(&training.device),
+        "training.device",
+        "must be auto, cpu, cuda or cuda:N",
+    );
     found.image_size("export.onnx_imgsz", export.onnx_imgsz);
     found.0
 }
@@ -135,6 +140,13 @@ impl Findings {
 fn is_inside(folder: &Path) -> bool {
     let mut parts = folder.components().peekable();
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn is_device(device: &str) -> bool {
+    matches!(device, "auto" | "cpu" | "cuda")
+        || device
+            .strip_prefix("cuda:")
+            .is_some_and(|number| number.parse::<u8>().is_ok())
 }
 
 fn is_safe_url(url: &str) -> bool {

@@ -27,6 +27,29 @@ pub const VARIABLES: [(&str, &str); 19] = [
     ("EXPORT_ONNX_IMGSZ", "export.onnx_imgsz"),
 ];
 
+/// Further variables, which none needs: for what a network between machines may want. Each has a default in every profile.
+pub const MORE_VARIABLES: [(&str, &str); 7] = [
+    ("RABBITMQ_VIRTUAL_HOST", "rabbitmq.virtual_host"),
+    ("RABBITMQ_TLS", "rabbitmq.tls"),
+    ("RABBITMQ_TLS_CA_FILE", "rabbitmq.tls_ca_file"),
+    ("RABBITMQ_HEARTBEAT_S", "rabbitmq.heartbeat_s"),
+    ("RABBITMQ_BUFFER_MB", "rabbitmq.buffer_mb"),
+    ("RABBITMQ_ACCEPT_LOSS_BEFORE", "rabbitmq.accept_loss_before"),
+    ("TRAINING_DEVICE", "training.device"),
+];
+
+/// Both, those that production requires first.
+pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VARIABLES.into_iter().chain(MORE_VARIABLES)
+}
+
+/// The variable whose name is nearest to what was written.
+pub(super) fn nearest_variable(written: &str) -> Option<&'static str> {
+    variables()
+        .map(|(name, _)| name)
+        .max_by(|a, b| alike(written, a).total_cmp(&alike(written, b)))
+}
+
 /// One problem for each key of `tree` that [`Config`] does not have.
 pub(super) fn unknown(tree: &Value) -> Vec<Problem> {
     let schema = schema();
@@ -38,12 +61,12 @@ pub(super) fn unknown(tree: &Value) -> Vec<Problem> {
 }
 
 /// The default configuration as a tree: it holds every key there is.
-fn schema() -> Value {
+pub(super) fn schema() -> Value {
     // Serialising plain structs into a value cannot fail; an empty schema would only make every key unknown.
     serde_json::to_value(Config::default()).unwrap_or(Value::Object(Map::new()))
 }
 
-fn paths(tree: &Value, prefix: &str, into: &mut Vec<String>) {
+pub(super) fn paths(tree: &Value, prefix: &str, into: &mut Vec<String>) {
     let Value::Object(map) = tree else { return };
     for (key, value) in map {
         let path = join(prefix, key);
@@ -92,13 +115,15 @@ fn nearest<'a>(path: &str, known: &'a [String]) -> Option<&'a String> {
 /// How near a known key is to what was written: by its path, by its last part (a right key in the wrong section), or
 /// by the name of its variable.
 fn similarity(path: &str, known: &str) -> f64 {
-    let alike = |a: &str, b: &str| strsim::normalized_damerau_levenshtein(&plain(a), &plain(b));
-    let variable = VARIABLES
-        .iter()
+    let variable = variables()
         .find(|(_, key)| *key == known)
         .map_or(0.0, |(name, _)| alike(path, name));
     let by_last_part = alike(last(path), last(known)) * 0.99;
     alike(path, known).max(by_last_part).max(variable)
+}
+
+fn alike(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(&plain(a), &plain(b))
 }
 
 fn last(path: &str) -> &str {
@@ -120,7 +145,7 @@ mod tests {
     fn every_variable_becomes_a_key_that_exists() {
         let mut known = Vec::new();
         paths(&schema(), "", &mut known);
-        for (variable, key) in VARIABLES {
+        for (variable, key) in variables() {
             assert!(known.iter().any(|known| known == key), "{variable} -> {key}");
         }
     }

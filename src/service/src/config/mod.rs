@@ -2,7 +2,7 @@
 //!
 //! Keys are lower-case and grouped by concern; every key has a default but the account of the API, which only the
 //! programs that talk to it ask for ([`Config::api_login`]). [`VARIABLES`] says which variable of `.env` becomes which
-//! key. Guarantees: a [`Config`] that was loaded is valid throughout; an unknown key is an error that names the
+//! key, and [`render()`] makes a configuration of it. Guarantees: a [`Config`] that was loaded is valid throughout; an unknown key is an error that names the
 //! nearest known one (CFG-5); all problems of a file are reported at once; no message holds a secret.
 //!
 //! ```yaml
@@ -11,8 +11,13 @@
 //! training: {model: yolo26m.pt, epochs: 120, batch_size: 11, imgsz: 1280}
 //! ```
 
+#[macro_use]
+mod documented;
 mod check;
+mod dotenv;
+mod example;
 mod keys;
+mod render;
 mod yaml;
 
 use std::fmt;
@@ -20,165 +25,107 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-pub use keys::VARIABLES;
+pub use dotenv::{Dotenv, DotenvError};
+pub use example::{commented, example};
+pub use keys::{MORE_VARIABLES, VARIABLES};
+pub use render::{Apart, Profile, UnknownProfile, render};
 
 use crate::secret::{Credentials, Secret, SecretError};
 
-/// Everything that can be configured.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The tree: everything the suite keeps lies under it. Absolute.
-    pub root_dir: PathBuf,
-    /// Validated annotations, relative to `root_dir`.
-    pub data_dir: PathBuf,
-    /// Annotations not yet validated, relative to `root_dir`.
-    pub data_seed_dir: PathBuf,
-    /// Soft-deleted annotations, relative to `root_dir`.
-    pub data_deleted_dir: PathBuf,
-    /// The REST API.
-    pub api: Api,
-    /// The broker.
-    pub rabbitmq: RabbitMq,
-    /// A training run.
-    pub training: Training,
+documented! {
+    /// Everything that can be configured.
+    pub struct Config {
+        /// The tree: everything the suite keeps lies under it. Absolute.
+        pub root_dir: PathBuf = "/azaion".into(),
+        /// Validated annotations, relative to `root_dir`.
+        pub data_dir: PathBuf = "data".into(),
+        /// Annotations not yet validated, relative to `root_dir`.
+        pub data_seed_dir: PathBuf = "data-seed".into(),
+        /// Soft-deleted annotations, relative to `root_dir`.
+        pub data_deleted_dir: PathBuf = "data_deleted".into(),
+        /// The REST API that models are published to.
+        pub api: Api = Api::default(),
+        /// The broker with the annotation stream.
+        pub rabbitmq: RabbitMq = RabbitMq::default(),
+        /// A training run.
+        pub training: Training = Training::default(),
+        /// The export of a trained model.
+        pub export: Export = Export::default(),
+    }
+}
+
+documented! {
+    /// The REST API that models are published to.
+    pub struct Api {
+        /// Base address; plain HTTP only towards this machine.
+        pub url: String = "https://api.azaion.com".into(),
+        /// Account that logs in.
+        pub email: Option<String> = None,
+        /// Its password. Prefer the credential `api-password` or `password_file`.
+        pub password: Option<Secret> = None,
+        /// A file that holds the password; other users must not be able to read it.
+        pub password_file: Option<PathBuf> = None,
+    }
+}
+
+documented! {
+    /// The broker with the annotation stream.
+    pub struct RabbitMq {
+        /// Host name or address.
+        pub host: String = "127.0.0.1".into(),
+        /// Port of the stream protocol.
+        pub port: u16 = 5552,
+        /// Account that reads the stream.
+        pub user: String = "azaion_receiver".into(),
+        /// Its password. Prefer the credential `rabbitmq-password` or `password_file`.
+        pub password: Option<Secret> = None,
+        /// A file that holds the password; other users must not be able to read it.
+        pub password_file: Option<PathBuf> = None,
+        /// Name of the stream.
+        pub queue_name: String = "azaion-annotations".into(),
+        /// The broker's virtual host.
+        pub virtual_host: String = "/".into(),
+        /// Whether the connection is encrypted and the broker's certificate verified.
+        pub tls: bool = false,
+        /// Certificates (PEM) that vouch for the broker, instead of those of the system.
+        pub tls_ca_file: Option<PathBuf> = None,
+        /// Seconds between two signs of life on an idle connection; a broker that is silent for twice as long is lost.
+        pub heartbeat_s: u32 = 10,
+        /// Megabytes of messages that may be in memory at once, those being written included; one larger message still fits.
+        pub buffer_mb: u32 = 48,
+        /// Messages before this offset may be missing from the stream: set it, to the offset that the error names, to go on
+        /// after retention has removed messages that were not read yet.
+        pub accept_loss_before: u64 = 0,
+    }
+}
+
+documented! {
+    /// A training run (TRN-4).
+    pub struct Training {
+        /// Base weights: a `.pt` or `.safetensors` file, or the name of a known model.
+        pub model: String = "yolo26m.pt".into(),
+        /// Epochs of a whole run.
+        pub epochs: u32 = 120,
+        /// Images a step.
+        pub batch_size: u32 = 11,
+        /// Side of the network's square input in pixels; a multiple of 32.
+        pub imgsz: u32 = 1280,
+        /// A checkpoint every so many epochs.
+        pub save_period: u32 = 1,
+        /// Threads that load images; 0 loads in the training thread.
+        pub workers: u32 = 24,
+        /// Where the network is trained: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N` (a GPU is needed).
+        pub device: String = "auto".into(),
+    }
+}
+
+documented! {
     /// The export of a trained model.
-    pub export: Export,
-}
-
-/// The REST API that models are published to.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Api {
-    /// Base address; plain HTTP only towards this machine.
-    pub url: String,
-    /// Account that logs in.
-    pub email: Option<String>,
-    /// Its password. Prefer the credential `api-password` or `password_file`.
-    pub password: Option<Secret>,
-    /// A file that holds the password.
-    pub password_file: Option<PathBuf>,
-}
-
-/// The broker with the annotation stream.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RabbitMq {
-    /// Host name or address.
-    pub host: String,
-    /// Port of the stream protocol.
-    pub port: u16,
-    /// Account that reads the stream.
-    pub user: String,
-    /// Its password. Prefer the credential `rabbitmq-password` or `password_file`.
-    pub password: Option<Secret>,
-    /// A file that holds the password.
-    pub password_file: Option<PathBuf>,
-    /// Name of the stream.
-    pub queue_name: String,
-    /// The broker's virtual host.
-    pub virtual_host: String,
-    /// Whether the connection is encrypted and the broker's certificate verified.
-    pub tls: bool,
-    /// Certificates (PEM) that vouch for the broker, instead of those of the system.
-    pub tls_ca_file: Option<PathBuf>,
-    /// Seconds between two signs of life on an idle connection; a broker that is silent for twice as long is lost.
-    pub heartbeat_s: u32,
-    /// Megabytes of messages that may be in memory at once, those being written included; one larger message still fits.
-    pub buffer_mb: u32,
-    /// Messages before this offset may be missing from the stream: set it, to the offset that the error names, to go on
-    /// after retention has removed messages that were not read yet.
-    pub accept_loss_before: u64,
-}
-
-/// A training run (TRN-4).
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Training {
-    /// Base weights: a `.pt` or `.safetensors` file, or the name of a known model.
-    pub model: String,
-    /// Epochs of a whole run.
-    pub epochs: u32,
-    /// Images a step.
-    pub batch_size: u32,
-    /// Side of the network's square input in pixels; a multiple of 32.
-    pub imgsz: u32,
-    /// A checkpoint every so many epochs.
-    pub save_period: u32,
-    /// Threads that load images; 0 loads in the training thread.
-    pub workers: u32,
-}
-
-/// The export of a trained model.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Export {
-    /// Side of the exported model's square input in pixels; a multiple of 32.
-    pub onnx_imgsz: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            root_dir: "/azaion".into(),
-            data_dir: "data".into(),
-            data_seed_dir: "data-seed".into(),
-            data_deleted_dir: "data_deleted".into(),
-            api: Api::default(),
-            rabbitmq: RabbitMq::default(),
-            training: Training::default(),
-            export: Export::default(),
-        }
-    }
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            url: "https://api.azaion.com".into(),
-            email: None,
-            password: None,
-            password_file: None,
-        }
-    }
-}
-
-impl Default for RabbitMq {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".into(),
-            port: 5552,
-            user: "azaion_receiver".into(),
-            password: None,
-            password_file: None,
-            queue_name: "azaion-annotations".into(),
-            virtual_host: "/".into(),
-            tls: false,
-            tls_ca_file: None,
-            heartbeat_s: 10,
-            buffer_mb: 48,
-            accept_loss_before: 0,
-        }
-    }
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self {
-            model: "yolo26m.pt".into(),
-            epochs: 120,
-            batch_size: 11,
-            imgsz: 1280,
-            save_period: 1,
-            workers: 24,
-        }
-    }
-}
-
-impl Default for Export {
-    fn default() -> Self {
-        Self { onnx_imgsz: 1280 }
+    pub struct Export {
+        /// Side of the exported model's square input in pixels; a multiple of 32.
+        pub onnx_imgsz: u32 = 1280,
     }
 }
 
@@ -191,6 +138,10 @@ pub struct ApiLogin {
     pub password: Secret,
 }
 
+/// Name of the credential that holds the broker's password.
+pub const RABBITMQ_CREDENTIAL: &str = "rabbitmq-password";
+/// Name of the credential that holds the API's password.
+pub const API_CREDENTIAL: &str = "api-password";
 /// The broker's password in development, where none is configured (REQUIREMENTS 1).
 const DEVELOPMENT_PASSWORD: &str = "changeme";
 
@@ -203,7 +154,7 @@ impl Config {
             path: path.to_owned(),
             source,
         };
-        let text = std::fs::read_to_string(path).map_err(read)?;
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(read)?);
         let config = Self::parse(&text, path)?;
         let mode = std::fs::metadata(path).map_err(read)?.mode() & 0o777;
         if config.holds_a_secret() && mode & 0o007 != 0 {
@@ -267,7 +218,7 @@ impl Config {
         } = &self.rabbitmq;
         let found = find(
             credentials,
-            "rabbitmq-password",
+            RABBITMQ_CREDENTIAL,
             password_file.as_deref(),
             password.as_ref(),
         )?;
@@ -285,16 +236,34 @@ impl Config {
         let email = email.clone().ok_or(LoginError::NoEmail)?;
         let found = find(
             credentials,
-            "api-password",
+            API_CREDENTIAL,
             password_file.as_deref(),
             password.as_ref(),
         )?;
         let password = found.ok_or(SecretError::Missing {
             what: "password for the API",
-            credential: "api-password",
+            credential: API_CREDENTIAL,
             key: "api.password_file",
         })?;
         Ok(ApiLogin { email, password })
+    }
+
+    /// What is wrong with the files that hold secrets, as far as they are there and this user may look at them: where a
+    /// configuration is built they are not yet there, and a service gets them as credentials.
+    pub fn secret_files(&self) -> Vec<Problem> {
+        let named = [
+            ("api.password_file", &self.api.password_file),
+            ("rabbitmq.password_file", &self.rabbitmq.password_file),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(key, file)| Some((key, Secret::from_file(file.as_deref()?).err()?)))
+            .filter(|(_, error)| !error.is_out_of_reach())
+            .map(|(key, error)| Problem {
+                key: key.to_owned(),
+                message: error.to_string(),
+            })
+            .collect()
     }
 
     fn holds_a_secret(&self) -> bool {

@@ -132,7 +132,7 @@ fn train(
 ) -> anyhow::Result<(Folder, bool)> {
     let python = reference::interpreter(env)?;
     let bench = programs::build(workspace, "bench")?;
-    let azaion = programs::build(workspace, "cli")?;
+    let azaion = programs::build(workspace, "trainer")?;
     let folder = match &options.dataset {
         Some(dataset) => Folder::begin(root, dataset, options.epochs, &bench)?,
         None => Folder::find(root, None, options.epochs)?,

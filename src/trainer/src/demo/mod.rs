@@ -9,12 +9,13 @@ mod state;
 mod summary;
 mod training;
 
-use crate::{args::DemoArgs, console::Task, import, scenes};
+use crate::args::DemoArgs;
 use annotation::{
     ClassList, Origin, Role, Status, Timestamp,
     encode::{self, Property},
 };
 use anyhow::{Context, Result, bail};
+use cli::{console::Task, import, scenes};
 use dataset::form::{FormOptions, form_watched};
 use rayon::prelude::*;
 use service::shutdown::Shutdown;

@@ -3,10 +3,10 @@
 use super::{Flow, State};
 use crate::{
     args::{DemoArgs, PrecisionArg},
-    console::Task,
     detect::threads,
 };
 use anyhow::{Context, Result, bail};
+use cli::console::Task;
 use service::shutdown::Shutdown;
 use std::{
     path::{Path, PathBuf},
