@@ -19,11 +19,18 @@ const { instance } = await WebAssembly.instantiate(await readFile(join(folder, "
 // It never ends: it leaves `runActionlint` behind and waits to be called.
 go.run(instance);
 
+// Compiled like this it reads no configuration; ours names nothing but labels of runners.
+const configuration = await readFile(".github/actionlint.yaml", "utf8").catch(() => "");
+const labels = [...configuration.matchAll(/^ +- (\S+)$/gm)].map(([, label]) => label);
+const isOwnLabel = ({ kind, message }) =>
+  kind === "runner-label" && labels.some((label) => message.startsWith(`label "${label}" is unknown`));
+
 let found = 0;
 for (const file of files) {
-  for (const { line, column, kind, message } of globalThis.runActionlint(await readFile(file, "utf8"), file)) {
+  const said = globalThis.runActionlint(await readFile(file, "utf8"), file).filter((one) => !isOwnLabel(one));
+  for (const { line, column, kind, message } of said) {
     console.log(`${file}:${line}:${column}: ${message} [${kind}]`);
-    found += 1;
   }
+  found += said.length;
 }
 process.exit(found === 0 ? 0 : 1);
