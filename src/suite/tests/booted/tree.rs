@@ -1,0 +1,52 @@
+//! The tree as the boot makes it.
+
+use crate::site::configured;
+
+#[test]
+fn the_boot_makes_the_tree_and_no_clean_up_removes_from_it() {
+    let Some(machine) = configured("the_boot_makes_the_tree_and_no_clean_up_removes_from_it", 1) else {
+        return;
+    };
+    let folders = machine.ask(&["find", "/azaion", "-type", "d"]).unwrap();
+    for folder in [
+        "/azaion/data/images",
+        "/azaion/data_deleted/labels",
+        "/azaion/models",
+        "/azaion/status/alerts",
+    ] {
+        assert!(
+            folders.lines().any(|line| line == folder),
+            "{folder} is missing:\n{folders}"
+        );
+    }
+    for folder in folders.lines() {
+        let old = format!("touch --date='5 years ago' {folder}/old.jpg {folder}");
+        machine.ask(&["sh", "-c", &old]).unwrap();
+    }
+    let all = || {
+        machine
+            .ask(&["find", "/azaion", "-printf", "%p %s %U:%G\\n"])
+            .unwrap()
+    };
+    let before = all();
+
+    // What Debian runs daily, and what a boot runs.
+    machine
+        .ask(&["systemctl", "start", "systemd-tmpfiles-clean.service"])
+        .unwrap();
+    machine
+        .ask(&["systemctl", "restart", "systemd-tmpfiles-setup.service"])
+        .unwrap();
+    machine
+        .ask(&[
+            "systemd-tmpfiles",
+            "--create",
+            "--clean",
+            "--remove",
+            "--boot",
+            "azaion.conf",
+        ])
+        .unwrap();
+
+    assert_eq!(all(), before);
+}
