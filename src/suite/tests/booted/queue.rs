@@ -67,7 +67,7 @@ fn a_hung_queue_is_killed_by_its_watchdog_and_comes_back() {
     assert!(
         said.iter().any(|entry| entry["MESSAGE"]
             .as_str()
-            .is_some_and(|text| text.starts_with("Watchdog timeout"))),
+            .is_some_and(|text| text.contains("Watchdog timeout"))),
         "{said:?}"
     );
     site.deliver(&mut publisher);
@@ -86,14 +86,14 @@ fn a_crash_of_the_queue_raises_the_alert_and_a_stop_does_not() {
     let crashed = site.pid();
     assert_eq!(records(), Vec::<String>::new());
 
-    site.signal("SEGV");
+    site.signal("ABRT");
 
     machine
         .wait("the alert's record", PATIENCE, || Ok(!records().is_empty()))
         .unwrap();
     let record: Value = serde_json::from_str(&machine.read(&records()[0]).unwrap()).unwrap();
     assert_eq!(record["unit"], QUEUE);
-    assert_eq!(record["state"]["exec_main_status"], 11, "{record}");
+    assert_eq!(record["state"]["exec_main_status"], 6, "{record}");
     assert_eq!(record["missing"], serde_json::json!([]), "{record}");
     let lines = record["journal"].as_array().unwrap();
     assert!(

@@ -30,23 +30,15 @@ fn the_boot_makes_the_tree_and_no_clean_up_removes_from_it() {
     };
     let before = all();
 
-    // What Debian runs daily, and what a boot runs.
+    // What Debian runs daily, what it runs at boot, and the same for our file alone.
     machine
         .ask(&["systemctl", "start", "systemd-tmpfiles-clean.service"])
         .unwrap();
-    machine
-        .ask(&["systemctl", "restart", "systemd-tmpfiles-setup.service"])
-        .unwrap();
-    machine
-        .ask(&[
-            "systemd-tmpfiles",
-            "--create",
-            "--clean",
-            "--remove",
-            "--boot",
-            "azaion.conf",
-        ])
-        .unwrap();
+    for more in [["--exclude-prefix=/dev"], ["azaion.conf"]] {
+        let boot = ["systemd-tmpfiles", "--create", "--clean", "--remove", "--boot"];
+        // Other packages' lines may fail in a container; it says so with 65 or 73.
+        machine.run(&[boot.as_slice(), &more].concat()).unwrap();
+    }
 
     assert_eq!(all(), before);
 }
