@@ -8,6 +8,8 @@ use suite::Machine;
 pub(crate) const QUEUE: &str = "azaion-queue.service";
 pub(crate) const STREAM: &str = "cells";
 pub(crate) const SECRET: &str = "/etc/azaion/secrets/rabbitmq-password";
+/// A port at which nobody listens.
+pub(crate) const NO_BROKER: u16 = 7007;
 /// A busy machine needs seconds for what takes a tenth of one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,10 +1,13 @@
 //! The tree as the boot makes it.
 
-use crate::site::configured;
+use crate::site::{NO_BROKER, configured};
 
 #[test]
 fn the_boot_makes_the_tree_and_no_clean_up_removes_from_it() {
-    let Some(machine) = configured("the_boot_makes_the_tree_and_no_clean_up_removes_from_it", 1) else {
+    let Some(machine) = configured(
+        "the_boot_makes_the_tree_and_no_clean_up_removes_from_it",
+        NO_BROKER,
+    ) else {
         return;
     };
     let folders = machine.ask(&["find", "/azaion", "-type", "d"]).unwrap();
