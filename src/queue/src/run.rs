@@ -118,10 +118,10 @@ pub async fn run<S: Source>(
         progress,
     };
     watcher.tell();
-    let mut line = Line::new(processor, options);
-    let ended = line.work(source, shutdown, &mut watcher).await;
+    let mut pipeline = Pipeline::new(processor, options);
+    let ended = pipeline.work(source, shutdown, &mut watcher).await;
     // What is being written is finished, and what is known to be durable is told, whatever ended the run.
-    let finished = line.finish(source, &mut watcher).await;
+    let finished = pipeline.finish(source, &mut watcher).await;
     let stopped = ended?;
     let processor = finished?;
     watcher.tell();
@@ -133,7 +133,7 @@ pub async fn run<S: Source>(
 }
 
 /// The way from the source into the tree: while one batch is written, the next is received and prepared.
-struct Line<'o> {
+struct Pipeline<'o> {
     options: &'o Options,
     preparer: Preparer,
     /// At rest, it is here; at work, in `writing`.
@@ -169,7 +169,7 @@ enum Event {
     Stopped,
 }
 
-impl<'o> Line<'o> {
+impl<'o> Pipeline<'o> {
     fn new(processor: Processor, options: &'o Options) -> Self {
         Self {
             options,
@@ -273,8 +273,8 @@ impl<'o> Line<'o> {
             tokio::select! {
                 // What is done makes room for what comes.
                 biased;
-                written = either(&mut self.writing) => return Event::Written(written),
-                prepared = either(&mut self.preparing) => return Event::Prepared(prepared),
+                written = end_of(&mut self.writing) => return Event::Written(written),
+                prepared = end_of(&mut self.preparing) => return Event::Prepared(prepared),
                 batch = &mut arrival => return Event::Arrived(batch),
                 () = watcher.turn() => watcher.tell(),
                 () = sleep(TICK) => {
@@ -321,6 +321,8 @@ impl<'o> Line<'o> {
                 self.closed = Some(Closed { until, pause });
                 let later = std::mem::replace(&mut self.ready, batch);
                 self.ready.append(later);
+                // What failed may have been the settling alone: it is tried again too.
+                self.unsettled = true;
             }
             Err(error) => return Err(error.into()),
         }
@@ -362,7 +364,7 @@ async fn arrival<S: Source>(source: &mut S, limits: Option<Limits>) -> Result<Op
 }
 
 /// What a task comes to; never, where there is none.
-async fn either<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+async fn end_of<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     match task {
         Some(task) => task.await,
         None => pending().await,

@@ -133,27 +133,67 @@ async fn an_idle_queue_shows_that_it_lives_and_stops_when_asked() {
 
 #[tokio::test]
 async fn a_full_disk_is_waited_out_and_nothing_is_lost() {
-    let disk = MemDisk::with_root(Path::new(ROOT));
+    let root = Path::new(ROOT);
+    for disk in [MemDisk::with_root(root), MemDisk::synced_as_a_whole(root)] {
+        drop(open_on(Arc::new(disk.clone())));
+        let (mut opened, mut waited) = (0, 0);
+        for at in 0..60 {
+            let faulty = Arc::new(Faulty::new(Arc::new(disk.fork()), at, Fault::Full(2)));
+            let Ok(tree) = Tree::open_on(Paths::under(root), faulty.clone()) else {
+                continue;
+            };
+            opened += 1;
+            let (mut source, options, shutdown) = (source(0), two_at_once(), flag());
+            let run = run(&mut source, tree, &options, &shutdown, |_| {});
+            let summary = tokio::time::timeout(Duration::from_secs(30), run)
+                .await
+                .unwrap()
+                .unwrap();
+            waited += usize::from(faulty.struck());
+            assert_eq!(
+                (summary.progress.counters.created, source.durable_offset()),
+                (6, 6)
+            );
+        }
+        assert!(opened > 10 && waited > 10, "{opened} {waited}");
+    }
+}
+
+/// A source that rests before each batch, so that the queue has nothing to do in between.
+struct Resting(MemorySource);
+
+impl Source for Resting {
+    async fn next(&mut self, limits: Limits) -> Result<Option<Batch>, stream::Error> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.0.next(limits).await
+    }
+    fn durable(&mut self, next: u64) {
+        self.0.durable(next);
+    }
+    fn watch(&self) -> watch::Receiver<Link> {
+        self.0.watch()
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_while_the_queue_rests_keeps_nothing_from_being_read_later() {
+    let root = Path::new(ROOT);
+    let disk = MemDisk::synced_as_a_whole(root);
     drop(open_on(Arc::new(disk.clone())));
-    let (mut opened, mut waited) = (0, 0);
+    let mut waited = 0;
     for at in 0..60 {
-        let disk = disk.fork();
-        let faulty = Arc::new(Faulty::new(Arc::new(disk.clone()), at, Fault::Full(2)));
-        let Ok(tree) = Tree::open_on(Paths::under(Path::new(ROOT)), faulty.clone()) else {
+        let faulty = Arc::new(Faulty::new(Arc::new(disk.fork()), at, Fault::Full(0)));
+        let Ok(tree) = Tree::open_on(Paths::under(root), faulty.clone()) else {
             continue;
         };
-        opened += 1;
-        let mut source = source(0);
-        let summary = run(&mut source, tree, &two_at_once(), &flag(), |_| {})
-            .await
-            .unwrap();
+        let (mut source, options, shutdown) = (Resting(source(0)), two_at_once(), flag());
+        let run = run(&mut source, tree, &options, &shutdown, |_| {});
+        let done = tokio::time::timeout(Duration::from_secs(10), run).await;
+        assert!(done.is_ok(), "it read no more, full at operation {at}");
         waited += usize::from(faulty.struck());
-        assert_eq!(
-            (summary.progress.counters.created, source.durable_offset()),
-            (6, 6)
-        );
+        assert_eq!(source.0.durable_offset(), 6);
     }
-    assert!(opened > 10 && waited > 10, "{opened} {waited}");
+    assert!(waited > 10, "{waited}");
 }
 
 #[tokio::test]
