@@ -49,14 +49,13 @@ impl Processor {
         self.tree
     }
 
-    /// Makes a batch durable, and the offset behind its last message with it. Messages before the offset were read already and
-    /// are passed over. On an error nothing is lost: the same batch can be given again.
+    /// Makes a batch durable, and the offset behind its last message with it, with the next batch, or with
+    /// [`Processor::settle`]. Messages before the offset were read already and are passed over. On an error nothing is lost: the same batch can be given again.
     ///
     /// What happened is counted and logged once it is durable, and not before.
     pub fn process(&mut self, batch: &Batch) -> Result<()> {
         let mut prepared = self.preparer().prepare(batch.clone());
-        self.commit(&mut prepared)?;
-        self.settle()
+        self.commit(&mut prepared)
     }
 
     /// Who prepares messages for [`Processor::commit`].
@@ -64,8 +63,8 @@ impl Processor {
         Preparer::new(&self.tree, self.limits.clone())
     }
 
-    /// Makes the last offset durable, which [`Processor::commit`] may leave to the next batch.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    /// Makes the last offset durable, which a batch may leave to the next one.
+    pub fn settle(&mut self) -> Result<()> {
         self.tree.settle_offset()
     }
 

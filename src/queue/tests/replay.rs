@@ -194,25 +194,30 @@ proptest! {
         events in events(12), sizes in sizes(), more in 0..4_usize
     ) {
         let expected = uninterrupted(&events);
-        for at in 0.. {
-            let disk = new_disk();
-            let _ = Tree::open_on(paths(), Arc::new(disk.clone())).unwrap();
-            let faulty = Arc::new(Faulty::new(Arc::new(disk.clone()), at, Fault::Full(more)));
-            let Ok(tree) = Tree::open_on(paths(), faulty.clone()) else { continue };
-            let mut processor = Processor::new(tree, annotation::Limits::default());
-            for batch in batches(&events, 0, &sizes) {
-                let before = processor.next_offset();
-                while let Err(error) = processor.process(&batch) {
-                    assert!(error.is_disk_closed(), "{error}");
-                    assert_eq!(processor.next_offset(), before);
+        for empty in new_disks() {
+            let _ = open(&empty);
+            for at in 0.. {
+                let disk = empty.fork();
+                let faulty = Arc::new(Faulty::new(Arc::new(disk.clone()), at, Fault::Full(more)));
+                let Ok(tree) = Tree::open_on(paths(), faulty.clone()) else { continue };
+                let mut processor = Processor::new(tree, annotation::Limits::default());
+                for batch in batches(&events, 0, &sizes) {
+                    let before = processor.next_offset();
+                    while let Err(error) = processor.process(&batch) {
+                        assert!(error.is_disk_closed(), "{error}");
+                        assert_eq!(processor.next_offset(), before);
+                    }
                 }
-            }
-            // The same process went on after each failure; what it committed is durable all the same.
-            let disk = disk.power_cut(|| false);
-            drop(open(&disk));
-            assert_same(&disk.files(), &expected, &format!("full at operation {at}"));
-            if !faulty.struck() {
-                break;
+                while let Err(error) = processor.settle() {
+                    assert!(error.is_disk_closed(), "{error}");
+                }
+                // The same process went on after each failure; what it committed is durable all the same.
+                let disk = disk.power_cut(|| false);
+                drop(open(&disk));
+                assert_same(&disk.files(), &expected, &format!("full at operation {at}"));
+                if !faulty.struck() {
+                    break;
+                }
             }
         }
     }

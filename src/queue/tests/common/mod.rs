@@ -293,6 +293,7 @@ pub fn drain(tree: Tree, events: &[Event], sizes: &[usize]) -> Result<Processor,
     batches(events, from, sizes)
         .iter()
         .try_for_each(|batch| processor.process(batch))?;
+    processor.settle()?;
     Ok(processor)
 }
 
