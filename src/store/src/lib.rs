@@ -33,7 +33,7 @@ pub use digest::Digest;
 #[cfg(any(test, feature = "fault"))]
 pub use disk::{Disk, Real};
 pub use error::{Error, Result};
-pub use lock::writer;
+pub use lock::{Lock, writer};
 pub use paths::{Home, Paths};
 pub use spool::{Spool, Spooled};
 pub use tree::{Counts, Tree, free_bytes};

@@ -1,4 +1,4 @@
-//! The lock that keeps a second writer out of the tree.
+//! The lock that keeps a second writer out of the tree, and a second process out of whatever else has a lock file.
 //!
 //! An advisory lock (flock) on `azaion.lock` in the root; the file holds the holder's process id for the message the
 //! second one prints. The kernel drops the lock with the process, however it ends, so a lock never has to be cleared by
@@ -17,33 +17,33 @@ use fs2::FileExt;
 use crate::error::{Error, Result};
 use crate::paths::Paths;
 
-/// The tree's lock, held until dropped.
+/// A lock file's lock, held until dropped.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    pub(crate) fn take(paths: &Paths) -> Result<Self> {
-        let path = paths.lock_file();
+    /// Takes the lock of the file at `path`, which is made if it is missing; whoever comes second is told who has it.
+    pub fn take(path: &Path) -> Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+            .open(path)
+            .map_err(Error::io("open", path))?;
         match FileExt::try_lock_exclusive(&file) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
                 return Err(Error::Locked {
-                    path: paths.root().to_owned(),
+                    path: path.parent().unwrap_or(path).to_owned(),
                     pid: holder(&mut file),
                 });
             }
-            Err(error) => return Err(Error::io("lock", &path)(error)),
+            Err(error) => return Err(Error::io("lock", path)(error)),
         }
-        sign(&mut file, &path)?;
+        sign(&mut file, path)?;
         Ok(Self { _file: file })
     }
 }
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(writer(&paths).unwrap(), None);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
-        let lock = Lock::take(&paths).unwrap();
+        let lock = Lock::take(&paths.lock_file()).unwrap();
         assert_eq!(writer(&paths).unwrap(), Some(std::process::id()));
         drop(lock);
         assert_eq!(

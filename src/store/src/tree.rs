@@ -55,7 +55,7 @@ impl Tree {
                 path: paths.root().to_owned(),
             });
         }
-        let lock = Lock::take(&paths)?;
+        let lock = Lock::take(&paths.lock_file())?;
         make_folders(&Real::new(), &paths)?;
         check_one_file_system(&paths)?;
         let disk = Real::of(paths.root()).map_err(Error::io("open", paths.root()))?;

@@ -270,7 +270,7 @@ pub struct Rebuilt {
 
 /// Makes a new ledger from what the tree holds, and keeps the old one beside it. The tree must have no writer.
 pub fn rebuild_ledger(paths: &Paths, mut progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
-    let _lock = Lock::take(paths)?;
+    let _lock = Lock::take(&paths.lock_file())?;
     let next = offset::read(&paths.offset_file())?;
     let mut found: Vec<(Name, Home)> = walk(paths, &mut Vec::new())?
         .into_iter()

@@ -9,10 +9,10 @@ mod herald;
 mod open_run;
 
 use crate::{detect::threads, run_folder};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
 use herald::Herald;
-use open_run::{OpenRun, RunLock};
+use open_run::OpenRun;
 use service::{Config, notify, shutdown::Shutdown};
 use std::{
     path::{Path, PathBuf},
@@ -26,6 +26,8 @@ const PROBLEMS: u8 = 2;
 const CACHE_BYTES: usize = 2 << 30;
 /// Name of the model in service, in the folder of runs.
 const IN_SERVICE: &str = "azaion.pt";
+/// Name of the lock that keeps a second trainer out, in the folder of runs.
+const LOCK: &str = ".azaion-train.lock";
 
 /// Trains, or goes on training.
 ///
@@ -35,10 +37,20 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
     let config = Config::load(config)?;
     let root = config.root_dir.clone();
     let runs = root.join(run_folder::RUNS);
-    let _lock = RunLock::take(&runs)?;
+    let _lock = store::Lock::take(&runs.join(LOCK))
+        .context("another training run cannot be begun beside this one")?;
     let mut herald = Herald::new();
     let open = match OpenRun::find(&root)? {
         Some(open) => {
+            if let Some(name) = dataset
+                && !open.is_on(&dataset_folder(name))
+            {
+                bail!(
+                    "{} is not finished, and it is on {}, not on {name}: finish it without --dataset, or remove its folder",
+                    open.folder.display(),
+                    open.dataset.display()
+                );
+            }
             open.warn_of_other_settings(&hyper(&config), &config.training.model);
             open
         }
@@ -111,10 +123,10 @@ fn start(model: &str, runs: &Path) -> Result<Start> {
 
 /// A dataset that is there, relative to the root.
 fn chosen(root: &Path, name: &str) -> Result<PathBuf> {
-    let dataset = Path::new("datasets").join(name);
+    let dataset = dataset_folder(name);
     let description = root.join(&dataset).join("data.yaml");
     if !description.is_file() {
-        anyhow::bail!("there is no dataset {name}: {} is missing", description.display());
+        bail!("there is no dataset {name}: {} is missing", description.display());
     }
     Ok(dataset)
 }
@@ -132,7 +144,12 @@ fn form(config: &Config, herald: &Herald) -> Result<Option<PathBuf>> {
             return Ok(None);
         }
     };
-    Ok(Some(Path::new("datasets").join(&formed.manifest.name)))
+    Ok(Some(dataset_folder(&formed.manifest.name)))
+}
+
+/// Of the dataset with this name, relative to the root.
+fn dataset_folder(name: &str) -> PathBuf {
+    Path::new("datasets").join(name)
 }
 
 /// The first model goes into service by itself; every later one replaces another, which takes a gate.

@@ -5,18 +5,16 @@
 
 use crate::run_folder::{self, RUNS};
 use anyhow::{Context, Result, bail};
-use fs2::FileExt as _;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read as _, Write as _},
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 use train::Hyper;
 
 const VERSION: u32 = 1;
 const FILE: &str = "run.json";
-const LOCK: &str = ".azaion-train.lock";
 
 /// A run that is not finished.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +48,11 @@ impl OpenRun {
         }
         found.sort_by_key(|(begun, _)| *begun);
         Ok(found.pop().map(|(_, run)| run))
+    }
+
+    /// Whether it trains on the dataset of this name.
+    pub(super) fn is_on(&self, dataset: &Path) -> bool {
+        self.dataset == dataset
     }
 
     fn read(folder: &Path) -> Result<Option<Self>> {
@@ -130,42 +133,6 @@ impl OpenRun {
     }
 }
 
-/// Keeps a second trainer out, until dropped or the process ends.
-pub(super) struct RunLock {
-    _file: File,
-}
-
-impl RunLock {
-    pub(super) fn take(runs: &Path) -> Result<Self> {
-        let path = runs.join(LOCK);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| {
-                format!(
-                    "cannot open {}; is the tree mounted, and made by systemd-tmpfiles?",
-                    path.display()
-                )
-            })?;
-        if file.try_lock_exclusive().is_err() {
-            let mut holder = String::new();
-            // Best effort: the message is only poorer without it.
-            let _ = file.read_to_string(&mut holder);
-            bail!(
-                "another azaion-train is at work here (process {}); wait for it, or stop it",
-                holder.trim()
-            );
-        }
-        file.set_len(0)
-            .and_then(|()| write!(file, "{}", std::process::id()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { _file: file })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,19 +175,5 @@ mod tests {
         fs::write(root.path().join(&run.folder).join(FILE), "{").unwrap();
         let error = OpenRun::find(root.path()).unwrap_err().to_string();
         assert!(error.contains("run.json is no run's file; restore it"), "{error}");
-    }
-
-    #[test]
-    fn the_second_trainer_is_told_who_is_at_work() {
-        let root = root();
-        let runs = root.path().join(RUNS);
-        let lock = RunLock::take(&runs).unwrap();
-        let error = RunLock::take(&runs).err().unwrap().to_string();
-        assert!(
-            error.contains(&format!("process {}", std::process::id())),
-            "{error}"
-        );
-        drop(lock);
-        RunLock::take(&runs).unwrap();
     }
 }

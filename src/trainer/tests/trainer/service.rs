@@ -109,6 +109,23 @@ fn a_run_that_is_stopped_goes_on_to_its_end_and_the_next_start_begins_another() 
     drop(manager);
     fs::remove_file(folder.join("notify")).unwrap();
 
+    // Another dataset is not trained on in its place, and beside one that holds the lock nothing begins.
+    let refused = |arguments: &[&str], words: &str| {
+        let config = config.to_str().unwrap();
+        let done = azaion(&[&["--config", config], arguments].concat())
+            .assert()
+            .code(1);
+        let said = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+        assert!(said.contains(words), "{said}");
+    };
+    refused(
+        &["--dataset", "cells"],
+        "is not finished, and it is on datasets/azaion-",
+    );
+    let lock = store::Lock::take(&root.join("models/.azaion-train.lock")).unwrap();
+    refused(&[], &format!("is in use by process {}", std::process::id()));
+    drop(lock);
+
     // The configuration changes under it: the run keeps what it began with, and says so.
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("epochs: 6", "epochs: 1")).unwrap();
