@@ -67,8 +67,11 @@ pub fn render(env: &Dotenv, profile: Profile) -> Result<Config, Vec<Problem>> {
             Err(message) => problems.push(about(name, message)),
         }
     }
-    // Each value alone was read without an error.
-    let mut config: Config = serde_json::from_value(Value::Object(values)).unwrap_or_default();
+    // Each value alone was read without an error; should all of them together not be, nothing is made of them.
+    let mut config: Config = serde_json::from_value(Value::Object(values)).unwrap_or_else(|error| {
+        problems.push(about("all variables together", error.to_string()));
+        Config::default()
+    });
     for (key, secret) in secrets {
         match key {
             "api.password" => config.api.password = Some(secret),
