@@ -18,6 +18,8 @@ use crate::messages;
 const STREAM: &str = "cells";
 /// Messages for each failure.
 const EACH: usize = 700;
+/// Failures in one round: everything that a round sent is held in memory, several times, when it is compared.
+const A_ROUND: u32 = 50;
 /// How long the rest may take when nothing fails any more.
 const REST: Duration = Duration::from_secs(120);
 
@@ -48,7 +50,7 @@ pub struct Plan<'a> {
 }
 
 /// What was done and compared.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// Messages in the stream.
     pub messages: usize,
@@ -66,6 +68,19 @@ pub struct Report {
     pub took: Duration,
     /// What differs.
     pub differences: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, round: Self) {
+        self.messages += round.messages;
+        self.failures += round.failures;
+        self.busy += round.busy;
+        self.files += round.files;
+        self.quarantined += round.quarantined;
+        self.ledger += round.ledger;
+        self.took += round.took;
+        self.differences.extend(round.differences);
+    }
 }
 
 impl fmt::Display for Report {
@@ -91,8 +106,22 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs a soak.
+/// Runs a soak, in rounds of so many failures that each can be compared; each round has a seed, a stream and a tree of its own.
 pub fn run(plan: &Plan<'_>, mut progress: impl FnMut(u32)) -> anyhow::Result<Report> {
+    let mut all = Report::default();
+    while all.failures < plan.times {
+        let before = all.failures;
+        let plan = Plan {
+            times: A_ROUND.min(plan.times - before),
+            seed: plan.seed.wrapping_add(u64::from(before)),
+            ..*plan
+        };
+        all.add(round(&plan, |done| progress(before + done))?);
+    }
+    Ok(all)
+}
+
+fn round(plan: &Plan<'_>, mut progress: impl FnMut(u32)) -> anyhow::Result<Report> {
     let begun = Instant::now();
     let mut chance = ChaCha8Rng::seed_from_u64(plan.seed);
     let events = messages::drawn(EACH * plan.times as usize, &mut chance);
