@@ -1,9 +1,11 @@
-//! The suite as it ships, without its programs: units, NixOS module and packages, held against systemd and Nix. Never shipped.
+//! The suite as it ships: units, NixOS module and packages, held against systemd and Nix, and on a booted systemd. Never shipped.
 //!
 //! [`Unit`] reads a unit file, [`Stage`] puts units where systemd's tools look at them and at nothing else of this machine, and
-//! [`nix::Copy`] evaluates a copy of the flake without network, with `tests/nix-standin` in nixpkgs' place. What this machine
-//! lacks is told by [`missing`], so that a test can skip itself by name.
+//! [`nix::Copy`] evaluates a copy of the flake without network, with `tests/nix-standin` in nixpkgs' place. [`Machine`] boots a
+//! systemd with the units and the built programs. What this machine lacks is told by [`missing`], so that a test can skip itself
+//! by name.
 
+mod machine;
 mod stage;
 mod unit;
 
@@ -11,6 +13,7 @@ pub mod nix;
 
 use std::path::PathBuf;
 
+pub use machine::Machine;
 pub use stage::Stage;
 pub use unit::Unit;
 

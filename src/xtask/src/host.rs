@@ -5,10 +5,11 @@ use crate::apt::{self, Missing};
 use crate::workspace::Env;
 
 /// A program, and the package of Debian that brings it.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("systemd-analyze", "systemd"),
     ("systemd-nspawn", "systemd-container"),
     ("nsenter", "util-linux"),
+    ("ip", "iproute2"),
     ("nix", "nix-bin"),
 ];
 

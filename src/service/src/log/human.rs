@@ -40,18 +40,29 @@ impl<W: Fn(&str) + 'static> HumanLayer<W> {
         };
         let time = (self.now)().strftime("%H:%M:%S");
         let mut line = format!("{dim}{time}{plain} {bold}{level:<5}{plain} ");
-        escape(&fields.message, &mut line);
-        for (i, (name, value)) in fields.context.iter().enumerate() {
-            let gap = if i == 0 { "  " } else { " " };
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{gap}{dim}{name}={plain}");
-            match value {
-                Value::String(text) => escape(text, &mut line),
-                other => drop(write!(line, "{other}")),
-            }
-        }
+        write_text(fields, dim, plain, &mut line);
         line.push('\n');
         line
+    }
+}
+
+/// Message and fields as one line, without colours and without a line end.
+pub(super) fn text(fields: &Fields) -> String {
+    let mut text = String::new();
+    write_text(fields, "", "", &mut text);
+    text
+}
+
+fn write_text(fields: &Fields, dim: &str, plain: &str, line: &mut String) {
+    escape(&fields.message, line);
+    for (i, (name, value)) in fields.context.iter().enumerate() {
+        let gap = if i == 0 { "  " } else { " " };
+        // Writing to a String cannot fail.
+        let _ = write!(line, "{gap}{dim}{name}={plain}");
+        match value {
+            Value::String(text) => escape(text, line),
+            other => drop(write!(line, "{other}")),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod fields;
 mod human;
+mod journal;
 mod json;
 
 use std::io::{self, IsTerminal};
@@ -62,10 +63,8 @@ pub fn level(verbose: u8) -> LevelFilter {
 pub fn init(service: &'static str, format: Format, level: LevelFilter) -> Result<(), LogError> {
     let registry = tracing_subscriber::registry().with(level);
     match format {
-        Format::Journal => match tracing_journald::layer() {
-            Ok(journal) => registry
-                .with(journal.with_syslog_identifier(service.into()))
-                .try_init()?,
+        Format::Journal => match journal::JournalLayer::new(service) {
+            Ok(journal) => registry.with(journal).try_init()?,
             // Our stdout still goes to the journal, one JSON line an entry.
             Err(_) => registry
                 .with(JsonLayer::new(service, write_to_stdout))
