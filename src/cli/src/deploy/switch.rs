@@ -394,6 +394,9 @@ impl<'a> Deploy<'a> {
         };
         console::print(&format!("not confirmed: back to {generation}"));
         let since = machine::clock_us();
+        // One that is hung would use up all of its time to stop; the queue bears being killed at any moment. It may have
+        // ended by itself.
+        let _ = machine::tell(&["kill", "--signal=KILL", QUEUE]);
         let mut attempt = Attempt {
             generation: Some(generation.clone()),
             failure: None,
