@@ -27,6 +27,8 @@ let
     root = ../.;
     fileset = lib.fileset.unions [
       ../.cargo
+      ../.ci
+      ../.github
       ../Cargo.lock
       ../Cargo.toml
       ../clippy.toml

@@ -52,6 +52,13 @@ impl Preparer {
         let spool = self.spool.as_ref().filter(|spool| spool.pays_for(2 * count));
         let threads = spool.map_or(1, |spool| spool.threads(bytes / count.max(1)));
         let mut items: Vec<Item> = batch.messages.into_iter().map(Item::new).collect();
+        self.prepare_each(&mut items, spool, threads);
+        Prepared { items, bytes }
+    }
+
+    /// Takes care of all items, in up to `threads` threads of which this is one.
+    fn prepare_each(&self, items: &mut [Item], spool: Option<&Spool>, threads: usize) {
+        let others = 1..threads.min(items.len());
         let next = Mutex::new(items.iter_mut());
         let work = || {
             loop {
@@ -67,14 +74,12 @@ impl Preparer {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..threads.min(count) {
+            for _ in others {
                 // If the machine has no thread left, the work is done by those there are.
                 let _ = std::thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
         });
-        drop(next);
-        Prepared { items, bytes }
     }
 }
 

@@ -137,7 +137,7 @@ struct Line<'o> {
     options: &'o Options,
     preparer: Preparer,
     /// At rest, it is here; at work, in `writing`.
-    processor: Option<Processor>,
+    processor: Option<Box<Processor>>,
     preparing: Option<JoinHandle<Prepared>>,
     /// What is prepared and not yet being written.
     ready: Prepared,
@@ -150,7 +150,7 @@ struct Line<'o> {
 }
 
 /// How writing came out.
-type Written = (Processor, Prepared, store::Result<()>);
+type Written = (Box<Processor>, Prepared, store::Result<()>);
 
 /// A disk that takes nothing.
 struct Closed {
@@ -174,7 +174,7 @@ impl<'o> Line<'o> {
         Self {
             options,
             preparer: processor.preparer(),
-            processor: Some(processor),
+            processor: Some(Box::new(processor)),
             preparing: None,
             ready: Prepared::default(),
             writing: None,
@@ -333,7 +333,7 @@ impl<'o> Line<'o> {
         mut self,
         source: &mut S,
         watcher: &mut Watcher<impl FnMut(&Progress)>,
-    ) -> Result<Processor, Error> {
+    ) -> Result<Box<Processor>, Error> {
         if let Some(preparing) = self.preparing.take() {
             drop(finished(preparing.await)?);
         }

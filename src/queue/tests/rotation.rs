@@ -100,7 +100,8 @@ struct Daemon(Child);
 impl Daemon {
     fn stop(mut self) {
         kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-        assert!(self.0.wait().unwrap().success());
+        let status = self.0.wait().unwrap();
+        assert!(status.success(), "{status}");
     }
 }
 
@@ -136,10 +137,11 @@ fn a_changed_password_needs_a_restart_and_nothing_else() {
         let daemon = place.start();
         send(&mut publisher);
         place.wait("the message", || place.offset() > 0);
-        let before = place.offset();
 
         broker.ctl(&["change_password", USER, next]).unwrap();
         daemon.stop();
+        // Only now is it done with what was there already.
+        let before = place.offset();
         let outdated = place.start();
         place.wait("the refusal", || place.log().contains("refused"));
         outdated.stop();

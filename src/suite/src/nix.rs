@@ -12,11 +12,13 @@ use tempfile::TempDir;
 use crate::repository;
 
 /// What Nix reads. `src/` is only looked for.
-const READ: [&str; 11] = [
+const READ: [&str; 13] = [
     ".cargo",
     "Cargo.lock",
     "Cargo.toml",
     "clippy.toml",
+    ".ci",
+    ".github",
     "docs",
     "flake.lock",
     "flake.nix",

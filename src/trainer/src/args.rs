@@ -10,15 +10,23 @@ use torch::DeviceChoice;
 #[command(
     name = "azaion-train",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 64 bad usage, 75 interrupted: run it again to go on"
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command it is the service: one training run by the configuration, or what is left of it.\n\
+                  Exit codes: 0 done, 1 failed, 2 no dataset can be formed, 64 bad usage, 75 interrupted: run it again to go on"
 )]
 pub struct Cli {
     /// More log lines on stderr (-v: info, -vv: debug).
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// What to do.
+    /// The service's configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
+    /// Train on this dataset, a folder's name in datasets/, instead of forming one.
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// What to do instead of serving.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What to do.

@@ -4,8 +4,8 @@ use cli::{
     console,
     program::{level, parse, told},
 };
-use service::shutdown::Shutdown;
-use std::process::ExitCode;
+use service::{log, notify, shutdown::Shutdown};
+use std::{path::Path, process::ExitCode};
 use trainer::{
     args::{Cli, Command, ModelCommand},
     convert, demo, detect, measure, probe,
@@ -23,13 +23,29 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Some(command) = cli.command else {
+        return serve(&cli.config, cli.dataset.as_deref(), cli.verbose);
+    };
     service::log::init_human(level(cli.verbose), console::print)?;
     let shutdown = Shutdown::install()?;
-    match cli.command {
+    match command {
         Command::Demo(args) => demo::run(&args, &shutdown),
         Command::Detect(args) => detect::run(&args),
         Command::Model(ModelCommand::Val(args)) => measure::run(&args),
         Command::Model(ModelCommand::Convert(args)) => convert::run(&args),
         Command::Probe(args) => probe::run(&args, &shutdown),
     }
+}
+
+/// The service's failures are log lines, and systemd's status.
+fn serve(config: &Path, dataset: Option<&str>, verbose: u8) -> anyhow::Result<ExitCode> {
+    log::init("training", log::Format::of_a_daemon(), log::level(verbose))?;
+    let shutdown = Shutdown::install()?;
+    Ok(
+        trainer::service::run(config, dataset, &shutdown).unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "training ended");
+            notify::status(&format!("ended: {error:#}"));
+            ExitCode::FAILURE
+        }),
+    )
 }

@@ -47,7 +47,7 @@ pub fn run(place: &Place) -> anyhow::Result<Vec<Value>> {
 fn measure(place: &Place, broker: &Broker) -> anyhow::Result<Vec<Value>> {
     let mut rows = Vec::new();
     rows.extend(rates(place, broker, "300 KB", 300_000, 1_000, 3.0)?);
-    rows.extend(rates(place, broker, "4 KB", 4_096, 10_000, 8.0)?);
+    rows.extend(rates(place, broker, "4 KB", 4_096, 20_000, 8.0)?);
     rows.push(large_chunk(place, broker)?);
     rows.extend(start_and_idle(place, broker)?);
     rows.extend(grown(place, broker)?);

@@ -160,20 +160,23 @@ impl Daemon {
         Ok(self.child.wait()?)
     }
 
-    /// Waits until everything before `offset` is durable.
+    /// Waits until everything before `offset` is durable, as long as something becomes durable within `patience`.
     pub fn wait_for(&mut self, offset: u64, patience: Duration) -> anyhow::Result<()> {
-        let begun = Instant::now();
+        let (mut at, mut moved) = (0, Instant::now());
         loop {
-            if self.setup.offset()? >= offset {
+            let now = self.setup.offset()?;
+            if now >= offset {
                 return Ok(());
+            }
+            if now != at {
+                (at, moved) = (now, Instant::now());
             }
             if let Some(status) = self.child.try_wait()? {
                 bail!("the daemon has ended ({status}):\n{}", self.setup.tail());
             }
             ensure!(
-                begun.elapsed() < patience,
-                "after {patience:?} the daemon is at offset {}, not {offset}:\n{}",
-                self.setup.offset()?,
+                moved.elapsed() < patience,
+                "for {patience:?} the daemon has been at offset {at}, short of {offset}:\n{}",
                 self.setup.tail()
             );
             std::thread::sleep(Duration::from_millis(2));

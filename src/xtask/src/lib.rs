@@ -11,6 +11,8 @@
 //! - [`apt`] installs what Debian has, [`host`] what units and module are tested with;
 //! - [`programs`] builds what they run, [`resident`] reads what it holds;
 //! - [`fuzz`] feeds the decoders of foreign bytes with what libFuzzer makes up;
+//! - [`checks::audit`] and [`secrets`] look for what must not be shipped, [`findings`] tells it;
+//! - [`packages`] knows what is shipped, [`sbom`] lists it, [`dist`] builds it, [`coverage`] counts the lines that tests reach;
 //! - [`workspace`] knows where things are and how cargo is called from within cargo.
 //!
 //! This crate depends on no other crate of the workspace: it has to build before libtorch is there.
@@ -19,11 +21,15 @@ pub mod apt;
 pub mod bench;
 pub mod brokers;
 pub mod checks;
+pub mod coverage;
 pub mod digest;
+pub mod dist;
+pub mod findings;
 pub mod fuzz;
 pub mod host;
 pub mod learn;
 pub mod libtorch;
+pub mod packages;
 pub mod parity;
 pub mod programs;
 pub mod progress;
@@ -31,6 +37,8 @@ pub mod python;
 pub mod reference;
 pub mod resident;
 pub mod rstream;
+pub mod sbom;
+pub mod secrets;
 pub mod soak;
 pub mod trial;
 pub mod workspace;

@@ -1,8 +1,8 @@
-//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, parity, learn, soak, fuzz),
-//! 64 bad usage, 75 the network did not answer or a signal ended it, try again.
+//! `cargo xtask VERB`: the command line. Exit codes: 0 done, 1 failed, 2 found problems (lint, audit, secrets, parity, learn, soak,
+//! fuzz), 64 bad usage, 75 the network did not answer or a signal ended it, try again.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -10,7 +10,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use xtask::bench;
 use xtask::brokers::{self, BrokerError};
-use xtask::checks::{self, Context};
+use xtask::checks::{self, Context, audit};
+use xtask::coverage;
+use xtask::dist;
 use xtask::fuzz;
 use xtask::host;
 use xtask::learn;
@@ -20,6 +22,8 @@ use xtask::libtorch::{Recipe, Setup, SetupError, tools};
 use xtask::parity;
 use xtask::python::PythonError;
 use xtask::rstream;
+use xtask::sbom;
+use xtask::secrets;
 use xtask::soak;
 use xtask::trial;
 use xtask::workspace::{Workspace, cache_dir, process_env};
@@ -75,8 +79,20 @@ enum Verb {
     Soak(Soak),
     /// Feed a decoder of foreign bytes with made-up input; exit code 2 if it finds something
     Fuzz(fuzz::Options),
-    /// Check format and lints; exit code 2 if they find something
+    /// Check format, lints and workflows; exit code 2 if they find something
     Lint,
+    /// Check the dependencies: advisories, bans, licences, sources; 2 if something is found, 75 if a check could not run
+    Audit(audit::Options),
+    /// Search the tree and its history for secrets; exit code 2 if there are any
+    Secrets(secrets::Options),
+    /// List what is shipped, as CycloneDX
+    Sbom(sbom::Options),
+    /// Count the lines that tests reach, in the crates without libtorch
+    Coverage(coverage::Options),
+    /// Build the programs that are shipped, with units, list of parts and checksums, into target/dist
+    Dist(dist::Options),
+    /// Build the suite with Nix and copy it, with all it needs, into target/closure
+    Closure(dist::Options),
     /// Format every crate
     Fmt,
 }
@@ -249,6 +265,23 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             let report = checked(&workspace, &checks::lint_plan(), Vec::new())?;
             Ok(exit(report.is_ok(), FOUND_PROBLEMS))
         }
+        Verb::Audit(options) => {
+            let report = audit::run(&options, &context(&workspace, Vec::new())?)?;
+            print!("{report}");
+            Ok(match (report.found_something(), report.is_whole()) {
+                (true, _) => ExitCode::from(FOUND_PROBLEMS),
+                (false, true) => ExitCode::SUCCESS,
+                (false, false) => ExitCode::from(TRY_AGAIN),
+            })
+        }
+        Verb::Secrets(options) => Ok(exit(secrets::run(&options, &workspace)?, FOUND_PROBLEMS)),
+        Verb::Sbom(options) => made(&sbom::run(&options, &workspace)?),
+        Verb::Coverage(options) => made(&coverage::run(&options, &context(&workspace, Vec::new())?)?),
+        Verb::Dist(options) => {
+            setup(&workspace, Wheels::Fetch)?;
+            made(&dist::run(&options, &workspace)?)
+        }
+        Verb::Closure(options) => made(&dist::closure(&options, &workspace, &process_env)?),
         Verb::Fmt => {
             setup(&workspace, Wheels::Fetch)?;
             Err(workspace.cargo().args(["fmt", "--all"]).exec()).context("cannot start cargo")
@@ -264,21 +297,29 @@ fn exit(ok: bool, otherwise: u8) -> ExitCode {
     }
 }
 
+/// Says where what was asked for is.
+fn made(place: &Path) -> anyhow::Result<ExitCode> {
+    println!("{}", place.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn context(workspace: &Workspace, filters: Vec<String>) -> anyhow::Result<Context<'_>> {
+    Ok(Context {
+        workspace,
+        cache: cache_dir(&process_env)?,
+        recipe: Recipe::pinned(),
+        filters,
+        env: &process_env,
+    })
+}
+
 fn checked(
     workspace: &Workspace,
     plan: &checks::Plan,
     filters: Vec<String>,
 ) -> anyhow::Result<checks::Report> {
     setup(workspace, Wheels::Fetch)?;
-    let cache = cache_dir(&process_env)?;
-    let context = Context {
-        workspace,
-        cache,
-        recipe: Recipe::pinned(),
-        filters,
-        env: &process_env,
-    };
-    let report = checks::run(plan, &context);
+    let report = checks::run(plan, &context(workspace, filters)?);
     print!("\n{report}");
     Ok(report)
 }

@@ -19,7 +19,13 @@ impl Clone {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clone = Self { folder };
-        for name in ["src/xtask", "bin", "libtorch/lib", "libtorch/include/torch"] {
+        for name in [
+            "src/xtask",
+            ".github/workflows",
+            "bin",
+            "libtorch/lib",
+            "libtorch/include/torch",
+        ] {
             fs::create_dir_all(clone.path(name)).unwrap();
         }
         fs::write(clone.path("Cargo.lock"), "").unwrap();
@@ -77,7 +83,10 @@ fn bad_usage_is_64_and_help_is_0() {
     }
     let help = clone.run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for verb in ["setup", "demo", "test", "bench", "parity", "lint", "fmt"] {
+    for verb in [
+        "setup", "demo", "test", "bench", "parity", "lint", "audit", "secrets", "sbom", "coverage", "dist",
+        "closure", "fmt",
+    ] {
         assert!(text(&help.stdout).contains(verb), "{verb}");
     }
 }
@@ -165,7 +174,7 @@ esac"#;
 
 fn check(clone: &Clone, arguments: &[&str]) -> (Output, String) {
     clone.program("cargo", CARGO);
-    for program in ["cargo-nextest", "nixfmt", "deadnix"] {
+    for program in ["cargo-nextest", "nixfmt", "deadnix", "actionlint"] {
         clone.program(program, "exit 0");
     }
     let seen = clone.path("seen");
@@ -191,15 +200,16 @@ fn every_step_is_named_the_ones_after_a_failure_run_and_the_last_line_counts_tes
         "{said}"
     );
     for words in [
-        "[1/9] rustfmt: FAILED (exit status: 1)",
-        "[2/9] clippy: ok",
-        "[3/9] nixfmt, deadnix: ok",
-        "[4/9] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
-        "[5/9] systemd's tools and Nix: skipped (systemd-analyze is missing",
-        "[6/9] tests: ok",
+        "[1/10] rustfmt: FAILED (exit status: 1)",
+        "[2/10] clippy: ok",
+        "[3/10] nixfmt, deadnix: ok",
+        "[4/10] actionlint: ok",
+        "[5/10] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
+        "[6/10] systemd's tools and Nix: skipped (systemd-analyze is missing",
+        "[7/10] tests: ok",
         "    skipped: queue broker: rabbitmq-server is not installed",
-        "[7/9] doctests: skipped (--quick)",
-        "[9/9] cargo-deny: advisories: skipped (--quick)",
+        "[8/10] doctests: skipped (--quick)",
+        "[10/10] cargo-deny: advisories: skipped (--quick)",
     ] {
         assert!(said.contains(words), "{words} is missing in {said}");
     }

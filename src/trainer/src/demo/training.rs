@@ -4,8 +4,9 @@ use super::{Flow, State};
 use crate::{
     args::{DemoArgs, PrecisionArg},
     detect::threads,
+    run_folder,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cli::console::Task;
 use service::shutdown::Shutdown;
 use std::{
@@ -84,21 +85,10 @@ fn run_folder(state: &mut State) -> Result<PathBuf> {
     if let Some(run) = &state.run {
         return Ok(run.clone());
     }
-    let date = jiff::Zoned::now().date();
-    let names = std::iter::once(format!("azaion-{date}")).chain((2..).map(|n| format!("azaion-{date}-{n}")));
-    for name in names {
-        let run = PathBuf::from("models").join(name);
-        match std::fs::create_dir(state.root.join(&run)) {
-            Ok(()) => {
-                state.run = Some(run.clone());
-                state.save()?;
-                return Ok(run);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot create {}", run.display())),
-        }
-    }
-    bail!("every run name of {date} is taken")
+    let run = run_folder::create(&state.root)?;
+    state.run = Some(run.clone());
+    state.save()?;
+    Ok(run)
 }
 
 /// `models/azaion.pt` points at the run's best model.

@@ -10,4 +10,5 @@ mod common;
 mod convert;
 mod demo;
 mod probe;
+mod service;
 mod through_azaion;

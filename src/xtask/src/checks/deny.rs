@@ -4,7 +4,7 @@
 use super::tools::{Tool, watched};
 use super::{Context, Outcome};
 
-const DENY: Tool = Tool {
+pub(super) const DENY: Tool = Tool {
     program: "cargo-deny",
     package: "cargo-deny",
     version: "0.20.2",

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use crate::libtorch::Recipe;
 use crate::workspace::{Env, Workspace};
 
+pub mod audit;
 mod brokers;
 pub mod deny;
 mod nix_files;
 mod steps;
-mod tools;
+pub(crate) mod tools;
 pub mod transcript;
+mod workflows;
 
 pub use transcript::Counts;
 
@@ -41,6 +43,8 @@ pub enum Step {
     Clippy,
     /// Format of the Nix files, and unused names in them.
     NixFiles,
+    /// The workflows of CI.
+    Workflows,
     /// What the queue is tested against.
     Brokers,
     /// What units and module are tested with.
@@ -109,6 +113,7 @@ pub fn test_plan(quick: bool, filtered: bool, fresh_setup: bool) -> Plan {
         (Step::Format, filter),
         (Step::Clippy, filter),
         (Step::NixFiles, filter),
+        (Step::Workflows, filter),
         (Step::Brokers, filter),
         (Step::Host, filter),
         (Step::Tests, None),
@@ -125,7 +130,12 @@ pub fn test_plan(quick: bool, filtered: bool, fresh_setup: bool) -> Plan {
 /// The plan of `cargo xtask lint`.
 #[must_use]
 pub fn lint_plan() -> Plan {
-    vec![(Step::Format, None), (Step::Clippy, None), (Step::NixFiles, None)]
+    vec![
+        (Step::Format, None),
+        (Step::Clippy, None),
+        (Step::NixFiles, None),
+        (Step::Workflows, None),
+    ]
 }
 
 /// What a whole plan came to.

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitStatus};
 
 use super::transcript::Transcript;
-use super::{Context, Finished, Outcome, Step, brokers, deny, nix_files};
+use super::{Context, Finished, Outcome, Step, brokers, deny, nix_files, workflows};
 use crate::host;
 use crate::libtorch::rehearsal::{self, Rehearsal};
 use crate::progress::megabytes;
@@ -16,6 +16,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Format => "rustfmt",
             Self::Clippy => "clippy",
+            Self::Workflows => "actionlint",
             Self::Brokers => "brokers: RabbitMQ 3.10.8 and 4.0.5, rstream",
             Self::NixFiles => "nixfmt, deadnix",
             Self::Host => "systemd's tools and Nix",
@@ -42,6 +43,7 @@ impl Step {
                 "warnings",
             ])),
             Self::NixFiles => nix_files::check(context).into(),
+            Self::Workflows => workflows::check(context).into(),
             Self::Brokers => brokers::bring(context).into(),
             Self::Host => host(context).into(),
             Self::Tests => tests(context),

@@ -8,12 +8,13 @@ use super::steps::{ended, read_lines};
 use super::{Context, Outcome};
 use crate::workspace::find_program;
 
-/// What cargo, git and cargo-deny say when the network is the trouble.
-const NO_NETWORK: [&str; 9] = [
+/// What cargo, git, cargo-deny and cargo-audit say when the network is the trouble.
+const NO_NETWORK: [&str; 10] = [
     "could not resolve host",
     "couldn't resolve host",
     "failed to lookup address",
     "dns error",
+    "error sending request",
     "could not connect",
     "couldn't connect",
     "connection refused",
@@ -22,18 +23,18 @@ const NO_NETWORK: [&str; 9] = [
 ];
 
 /// A program that cargo can install.
-pub(super) struct Tool {
+pub(crate) struct Tool {
     /// What it is called.
-    pub(super) program: &'static str,
+    pub(crate) program: &'static str,
     /// The package that holds it.
-    pub(super) package: &'static str,
+    pub(crate) package: &'static str,
     /// The version that is installed where none is there.
-    pub(super) version: &'static str,
+    pub(crate) version: &'static str,
 }
 
 impl Tool {
     /// Where it is; built first where it is missing.
-    pub(super) fn find(&self, context: &Context<'_>) -> Result<PathBuf, Outcome> {
+    pub(crate) fn find(&self, context: &Context<'_>) -> Result<PathBuf, Outcome> {
         let Self {
             program,
             package,
@@ -86,7 +87,7 @@ pub(super) fn watched(command: &mut Command) -> Outcome {
     }
 }
 
-fn is_network_trouble(line: &str) -> bool {
+pub(super) fn is_network_trouble(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     NO_NETWORK.iter().any(|words| line.contains(words))
 }

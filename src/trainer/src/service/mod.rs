@@ -1,0 +1,148 @@
+//! `azaion-train --config FILE`: one training run as a service (TRN-4).
+//!
+//! It goes on with the run that is not finished, or forms a dataset and begins a new one. systemd hears when training has
+//! begun, what it is at, and of progress only: annotations that were checked, batches, epochs. SIGTERM ends it behind the
+//! batch in hand, with a checkpoint. Whether a finished model gets into service is not decided here; only where none is yet
+//! does the first one become it.
+
+mod herald;
+mod open_run;
+
+use crate::{detect::threads, run_folder};
+use anyhow::{Context, Result};
+use dataset::form::{FormOptions, form_watched};
+use herald::Herald;
+use open_run::{OpenRun, RunLock};
+use service::{Config, notify, shutdown::Shutdown};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use train::{Hyper, Outcome, RunOptions, Start};
+
+/// Exit code where no dataset can be formed: starting again does not mend that.
+const PROBLEMS: u8 = 2;
+/// Memory for decoded images.
+const CACHE_BYTES: usize = 2 << 30;
+/// Name of the model in service, in the folder of runs.
+const IN_SERVICE: &str = "azaion.pt";
+
+/// Trains, or goes on training.
+///
+/// # Errors
+/// What cannot be worked with: configuration, tree, base model, run.
+pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<ExitCode> {
+    let config = Config::load(config)?;
+    let root = config.root_dir.clone();
+    let runs = root.join(run_folder::RUNS);
+    let _lock = RunLock::take(&runs)?;
+    let mut herald = Herald::new();
+    let open = match OpenRun::find(&root)? {
+        Some(open) => {
+            open.warn_of_other_settings(&hyper(&config), &config.training.model);
+            open
+        }
+        None => {
+            // Before the dataset, which takes its time: a name that was mistyped.
+            start(&config.training.model, &runs)?;
+            let dataset = match dataset {
+                Some(name) => chosen(&root, name)?,
+                None => match form(&config, &herald)? {
+                    Some(formed) => formed,
+                    None => return Ok(PROBLEMS.into()),
+                },
+            };
+            OpenRun::begin(&root, dataset, hyper(&config), &config.training.model)?
+        }
+    };
+    let Start { scale, base } = start(&open.model, &runs)?;
+    let options = RunOptions {
+        folder: root.join(&open.folder),
+        data: root.join(&open.dataset).join("data.yaml"),
+        scale,
+        base,
+        hyper: open.hyper.clone(),
+        device: config.training.device.parse().context("training.device")?,
+        threads: threads(None),
+        workers: config.training.workers as usize,
+        cache_bytes: CACHE_BYTES,
+        stop: shutdown.flag(),
+    };
+    let outcome = train::run(&options, &mut herald)?;
+    notify::stopping();
+    match outcome {
+        Outcome::Stopped { epoch, batch } => {
+            tracing::info!(run = %open.folder.display(), epoch, batch, "training stopped, the next start goes on here");
+        }
+        Outcome::Finished(summary) => {
+            let best = &summary.one2many.metrics;
+            tracing::info!(
+                run = %open.folder.display(),
+                epochs = summary.epochs,
+                best_epoch = summary.best.epoch,
+                mAP50 = best.map50,
+                mAP50_95 = best.map50_95,
+                duration_s = summary.seconds,
+                "training finished"
+            );
+            first_into_service(&runs, &open)?;
+            open.finish(&root)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hyper(config: &Config) -> Hyper {
+    let training = &config.training;
+    Hyper {
+        epochs: training.epochs,
+        batch: training.batch_size as usize,
+        imgsz: training.imgsz as usize,
+        save_period: training.save_period,
+        ..Hyper::default()
+    }
+}
+
+fn start(model: &str, runs: &Path) -> Result<Start> {
+    Start::named(model, runs).with_context(|| {
+        format!("training.model {model}: put the file into {}, or name a scale as yolo26n to begin with random weights", runs.display())
+    })
+}
+
+/// A dataset that is there, relative to the root.
+fn chosen(root: &Path, name: &str) -> Result<PathBuf> {
+    let dataset = Path::new("datasets").join(name);
+    let description = root.join(&dataset).join("data.yaml");
+    if !description.is_file() {
+        anyhow::bail!("there is no dataset {name}: {} is missing", description.display());
+    }
+    Ok(dataset)
+}
+
+/// Forms a dataset; none where that is impossible, which is told.
+fn form(config: &Config, herald: &Herald) -> Result<Option<PathBuf>> {
+    let mut options = FormOptions::new(&config.root_dir, Hyper::default().seed);
+    options.data_dir.clone_from(&config.data_dir);
+    let formed = form_watched(&options, &|done, all| herald.forming(done, all));
+    let formed = match formed {
+        Ok(formed) => formed,
+        Err(error) => {
+            tracing::error!(%error, "no dataset can be formed");
+            notify::status(&format!("no dataset can be formed: {error}"));
+            return Ok(None);
+        }
+    };
+    Ok(Some(Path::new("datasets").join(&formed.manifest.name)))
+}
+
+/// The first model goes into service by itself; every later one replaces another, which takes a gate.
+fn first_into_service(runs: &Path, open: &OpenRun) -> Result<()> {
+    let link = runs.join(IN_SERVICE);
+    if link.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let name = open.folder.file_name().context("the run has no name")?;
+    store::atomic::repoint(&link, &Path::new(name).join(train::BEST))?;
+    tracing::info!(run = %open.folder.display(), "first model in service");
+    Ok(())
+}
