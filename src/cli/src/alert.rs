@@ -5,7 +5,10 @@
 //! ERROR. Of the journal's entries only message and priority are taken. Where nobody can be asked, the record says so: an
 //! alert is never lost because something else is broken too.
 
-use crate::{args::AlertArgs, child};
+use crate::{
+    args::AlertArgs,
+    manager::{answer, message, property},
+};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +18,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     str::FromStr,
-    time::Duration,
 };
 
 /// Version of the record.
@@ -24,8 +26,6 @@ const VERSION: u32 = 1;
 const LINES: &str = "20";
 /// How much of a line is kept.
 const LINE_CHARS: usize = 2000;
-/// How long the service manager and the journal may take.
-const LIMIT: Duration = Duration::from_secs(10);
 /// What is asked of the service manager, in the order of [`State`].
 const PROPERTIES: &str = "--property=ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts";
 
@@ -157,28 +157,9 @@ impl Record {
     }
 }
 
-/// What a program answered, or why it did not.
-fn answer(command: &mut Command) -> Result<String, String> {
-    let program = command.get_program().display().to_string();
-    match child::ask(command, LIMIT) {
-        Ok(answer) if answer.status.success() => Ok(String::from_utf8_lossy(&answer.stdout).into_owned()),
-        Ok(answer) => {
-            let said = String::from_utf8_lossy(&answer.stderr);
-            let said = said.lines().next().unwrap_or_default();
-            Err(format!("{program} ended with {}: {said}", answer.status))
-        }
-        Err(error) => Err(format!("{program}: {error}")),
-    }
-}
-
 impl State {
     fn read(shown: &str) -> Self {
-        let value = |name: &str| {
-            let line = shown
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.filter(|value| !value.is_empty())
-        };
+        let value = |name: &str| property(shown, name);
         Self {
             active: value("ActiveState").map(str::to_owned),
             sub: value("SubState").map(str::to_owned),
@@ -203,22 +184,6 @@ fn lines(text: &str) -> Vec<Line> {
             })
         })
         .collect()
-}
-
-/// A message is a text, a list of bytes where it is no plain text, or null where it is too long.
-fn message(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Null => Some("(too long for the journal's JSON)".to_owned()),
-        Value::Array(bytes) => {
-            let bytes: Option<Vec<u8>> = bytes
-                .iter()
-                .map(|byte| u8::try_from(byte.as_u64()?).ok())
-                .collect();
-            Some(String::from_utf8_lossy(&bytes?).into_owned())
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

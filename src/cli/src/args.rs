@@ -1,7 +1,7 @@
 //! The command line of `azaion`, as data.
 
 use crate::alert::Unit;
-use crate::import;
+use crate::{check, deploy, import};
 use clap::{Args, Parser, Subcommand};
 use service::config::Profile;
 use std::ffi::OsString;
@@ -48,6 +48,117 @@ pub enum Command {
     Check(CheckArgs),
     /// Write down that a unit failed, with its last words: for the alert unit.
     Alert(AlertArgs),
+    /// Switch to another version, see whether it works, and go back by itself where it does not.
+    #[command(subcommand)]
+    Deploy(DeployCommand),
+}
+
+/// Switch to another version, see whether it works, and go back by itself where it does not.
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Exit codes: 0 confirmed, 1 failed, 2 problems found before anything was changed, 3 rolled back, 4 rollback failed \
+                  too, 64 bad usage, 75 another deploy is under way"
+)]
+pub enum DeployCommand {
+    /// Look whether a switch may begin, and change nothing.
+    Preflight(PreflightArgs),
+    /// See whether the queue works: active, no errors, offset advancing or nothing waiting, disk adequate.
+    Confirm(ConfirmArgs),
+    /// Switch, confirm, and roll back by itself what does not confirm.
+    Switch(SwitchArgs),
+    /// Go back to the generation before, and confirm it.
+    Rollback(RollbackArgs),
+}
+
+/// What every part of a deploy needs to know.
+#[derive(Debug, Args)]
+pub struct DeployPlaces {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
+    /// Where the lock and an unfinished deploy are noted.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/azaion-deploy")]
+    pub state: PathBuf,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `azaion deploy preflight`.
+#[derive(Debug, Args)]
+pub struct PreflightArgs {
+    /// The new version, as a path: its own tool does the checks.
+    #[arg(value_name = "GENERATION")]
+    pub generation: Option<PathBuf>,
+    /// The profile that it is to be installed in.
+    #[arg(long, value_name = "LINK", default_value = deploy::SUITE_PROFILE)]
+    pub profile: PathBuf,
+    /// The folder in which systemd finds the units.
+    #[arg(long, value_name = "DIR", default_value = deploy::UNITS)]
+    pub units: PathBuf,
+    /// Places.
+    #[command(flatten)]
+    pub places: DeployPlaces,
+}
+
+/// Arguments of `azaion deploy confirm`.
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// How long it may take until everything is right.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub within: deploy::Span,
+    /// Places.
+    #[command(flatten)]
+    pub places: DeployPlaces,
+}
+
+/// Arguments of `azaion deploy switch`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["generation", "command"]))]
+pub struct SwitchArgs {
+    /// The new version, as a path: the suite, or a whole NixOS.
+    #[arg(value_name = "GENERATION")]
+    pub generation: Option<PathBuf>,
+    /// A command that installs and activates the new version, such as nixos-rebuild switch.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    /// The profile [default: /nix/var/nix/profiles/azaion for the suite, .../system for a NixOS and for a command].
+    #[arg(long, value_name = "LINK")]
+    pub profile: Option<PathBuf>,
+    /// How, and within what.
+    #[command(flatten)]
+    pub way: DeployWay,
+}
+
+/// Arguments of `azaion deploy rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The number of the generation to go to [default: the last one that was confirmed, else the one before].
+    #[arg(long, value_name = "NUMBER")]
+    pub to: Option<u64>,
+    /// The profile.
+    #[arg(long, value_name = "LINK", default_value = deploy::SUITE_PROFILE)]
+    pub profile: PathBuf,
+    /// How, and within what.
+    #[command(flatten)]
+    pub way: DeployWay,
+}
+
+/// How a switch is done, and within what.
+#[derive(Debug, Args)]
+pub struct DeployWay {
+    /// How long it may take until everything is right.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub within: deploy::Span,
+    /// How soon the queue has to be active again: it may be down for less than 30 s, a rollback included.
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    pub ready_within: deploy::Span,
+    /// The folder in which systemd finds the units.
+    #[arg(long, value_name = "DIR", default_value = deploy::UNITS)]
+    pub units: PathBuf,
+    /// Places.
+    #[command(flatten)]
+    pub places: DeployPlaces,
 }
 
 /// Make, check and explain the configuration.
@@ -96,6 +207,9 @@ pub struct CheckArgs {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
     pub config: PathBuf,
+    /// Leave a check out; may be given again for more.
+    #[arg(long, value_name = "CHECK", value_parser = check::NAMES)]
+    pub skip: Vec<String>,
     /// One JSON object on stdout.
     #[arg(long)]
     pub json: bool,

@@ -2,7 +2,7 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write, stderr},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -10,9 +10,11 @@ use std::{
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
 
-/// Prints a line above any bar.
+/// Prints a line above any bar. A terminal that has gone away, as at the end of a session, ends nothing.
 pub fn print(line: &str) {
-    BARS.suspend(|| eprintln!("{}", line.trim_end()));
+    BARS.suspend(|| {
+        let _ = writeln!(stderr().lock(), "{}", line.trim_end());
+    });
 }
 
 /// One piece of work with an end in sight.

@@ -3,7 +3,7 @@
 use cli::{
     alert,
     args::{AlertArgs, Cli, Command, ImportCommand},
-    check, config, console, import_yolo,
+    check, config, console, deploy, import_yolo,
     program::{level, level_beside_report, parse, told},
     queue, trainer,
 };
@@ -39,6 +39,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             check::run(&args)
         }
         Command::Alert(args) => alerted(&args, cli.verbose),
+        Command::Deploy(command) => {
+            log::init_human(level_beside_report(cli.verbose), console::print)?;
+            deploy::run(&command, &Shutdown::install()?)
+        }
     }
 }
 

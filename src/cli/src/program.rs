@@ -34,7 +34,7 @@ pub fn answer(text: &str) {
 /// The exit code of what was done; a failure is told on stderr.
 pub fn told(done: anyhow::Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|error| {
-        eprintln!("azaion: {error:#}");
+        let _ = writeln!(io::stderr().lock(), "azaion: {error:#}");
         ExitCode::FAILURE
     })
 }

@@ -7,13 +7,13 @@ use service::{Config, Credentials};
 use stream::rabbit::{Options, Tls};
 use zeroize::Zeroizing;
 
-/// The stream that `config` names, from offset `from` on. The password is looked up anew for every connection: it may have
-/// been changed.
+/// The stream that `config` names, from offset `from` on. The password is looked up anew for every connection, among
+/// `credentials` first: it may have been changed.
 #[must_use]
-pub fn connection(config: &Config, from: u64) -> Options {
+pub fn connection(config: &Config, credentials: &Credentials, from: u64) -> Options {
     let broker = config.rabbitmq.clone();
-    let secrets = config.clone();
-    let password = move || match secrets.rabbitmq_password(&Credentials::from_systemd()) {
+    let (secrets, credentials) = (config.clone(), credentials.clone());
+    let password = move || match secrets.rabbitmq_password(&credentials) {
         Ok(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
         Err(error) => Err(error.to_string()),
     };

@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use queue::verbs::{self, Verb};
 use queue::{Options, Progress, Status, Summary, connection, megabytes};
 use service::notify::{self, Watchdog};
-use service::{Config, Shutdown, log};
+use service::{Config, Credentials, Shutdown, log};
 use store::Tree;
 use stream::Source;
 use stream::file::FileSource;
@@ -124,7 +124,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                 serve(&mut source, tree, &config, &shutdown).await
             }
             None => {
-                let mut source = RabbitSource::start(connection(&config, tree.offset()));
+                let mut source = RabbitSource::start(connection(&config, &Credentials::from_systemd(), tree.offset()));
                 let broker = &config.rabbitmq;
                 tracing::info!(
                     root = %config.root_dir.display(),

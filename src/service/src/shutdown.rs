@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Exit code of a process that a second signal ended.
 pub const EXIT_INTERRUPTED: i32 = 130;
@@ -29,6 +29,12 @@ impl Shutdown {
             signal_hook::flag::register(signal, shutdown.flag())?;
         }
         Ok(shutdown)
+    }
+
+    /// Lets this process live on when its terminal goes away: work that must not stop half-way outlives a broken connection.
+    pub fn outlive_terminal() -> io::Result<()> {
+        signal_hook::flag::register(SIGHUP, Arc::default())?;
+        Ok(())
     }
 
     /// Asks for it from within.

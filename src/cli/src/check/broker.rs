@@ -28,22 +28,11 @@ pub(super) fn look(context: &Context) -> Vec<Finding> {
             return vec![Finding::problem(paths.offset_file().display(), error, next)];
         }
     };
-    let options = Options {
-        patience: Patience::Tries(TRIES),
-        ..connection(&context.config, from)
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return vec![Finding::problem(
-                place,
-                error,
-                "the system is out of threads or files",
-            )];
-        }
-    };
-    vec![match runtime.block_on(subscribe(options)) {
-        Ok(link) => Finding::right(place, subscribed(from, &link)),
+    vec![match waiting(context, from, LIMIT) {
+        Ok(waiting) => Finding::right(
+            place,
+            format!("subscribed at offset {from}; {waiting} messages are waiting"),
+        ),
         Err(problem) => {
             // The reader's words end with what to do.
             let (what, next) = problem
@@ -54,7 +43,21 @@ pub(super) fn look(context: &Context) -> Vec<Finding> {
     }]
 }
 
-async fn subscribe(options: Options) -> Result<Link, String> {
+/// How many messages of the stream come at `from` and after, or what is wrong, in words that end with what to do.
+pub(crate) fn waiting(context: &Context, from: u64, limit: Duration) -> Result<u64, String> {
+    let options = Options {
+        patience: Patience::Tries(TRIES),
+        ..connection(&context.config, &context.credentials, from)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("{error}; the system is out of threads or files"))?;
+    let link = runtime.block_on(subscribe(options, limit))?;
+    Ok(link.last_offset.map_or(0, |last| (last + 1).saturating_sub(from)))
+}
+
+async fn subscribe(options: Options, limit: Duration) -> Result<Link, String> {
     let mut source = RabbitSource::start(options);
     let mut watch = source.watch();
     let asked = async {
@@ -64,7 +67,7 @@ async fn subscribe(options: Options) -> Result<Link, String> {
             _ = async { let _ = watch.wait_for(|link| link.subscribed).await; sleep(OBJECTIONS).await } => Ok(()),
         }
     };
-    let asked = timeout(LIMIT, asked).await;
+    let asked = timeout(limit, asked).await;
     let link = source.watch().borrow().clone();
     source.close().await;
     match asked {
@@ -73,11 +76,6 @@ async fn subscribe(options: Options) -> Result<Link, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(link
             .trouble
-            .unwrap_or_else(|| format!("it did not answer within {} s", LIMIT.as_secs()))),
+            .unwrap_or_else(|| format!("it did not answer within {} s", limit.as_secs()))),
     }
-}
-
-fn subscribed(from: u64, link: &Link) -> String {
-    let left = link.last_offset.map_or(0, |last| (last + 1).saturating_sub(from));
-    format!("subscribed at offset {from}; {left} messages are waiting")
 }

@@ -21,7 +21,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// So many of the day's files are looked at; the others are taken to be as large.
 const SAMPLED: usize = 2000;
 
-pub(super) fn look(context: &Context) -> Vec<Finding> {
+pub(crate) fn look(context: &Context) -> Vec<Finding> {
     let paths = verbs::layout(&context.config);
     let place = paths.root().display().to_string();
     if !paths.root().is_dir() {

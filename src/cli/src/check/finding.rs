@@ -1,20 +1,20 @@
 //! What a check found: what, where, and the next step; and all of it as a report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Grade {
+pub(crate) enum Grade {
     Ok,
     Note,
     Problem,
 }
 
 /// One thing that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Finding {
     pub grade: Grade,
     /// Where: a file, an address, a program.
     pub place: String,
@@ -54,26 +54,36 @@ impl Finding {
 }
 
 /// What one check found.
-#[derive(Debug, Serialize)]
-pub(super) struct Checked {
-    pub check: &'static str,
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Checked {
+    pub check: String,
     pub findings: Vec<Finding>,
 }
 
 /// What all of them found.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
     problems: usize,
     notes: usize,
     checks: Vec<Checked>,
 }
 
 impl Report {
-    pub fn add(&mut self, check: &'static str, findings: Vec<Finding>) {
+    pub fn add(&mut self, check: impl Into<String>, findings: Vec<Finding>) {
         let count = |grade| findings.iter().filter(|found| found.grade == grade).count();
         self.problems += count(Grade::Problem);
         self.notes += count(Grade::Note);
-        self.checks.push(Checked { check, findings });
+        self.checks.push(Checked {
+            check: check.into(),
+            findings,
+        });
+    }
+
+    /// Everything that another report holds.
+    pub fn append(&mut self, other: Self) {
+        for Checked { check, findings } in other.checks {
+            self.add(check, findings);
+        }
     }
 
     pub fn has_problems(&self) -> bool {

@@ -6,9 +6,9 @@
 //!
 //! Exit code 2 says that there is a problem. A note is something to know, and no problem.
 
-mod broker;
-mod disk;
-mod finding;
+pub(crate) mod broker;
+pub(crate) mod disk;
+pub(crate) mod finding;
 mod gpu;
 mod labels;
 mod secrets;
@@ -17,7 +17,7 @@ mod tree;
 
 use crate::{args::CheckArgs, config, program};
 use anyhow::Result;
-use finding::{Checked, Finding, Report};
+pub(crate) use finding::{Checked, Finding, Report};
 use service::{Config, Credentials};
 use std::{
     path::Path,
@@ -34,9 +34,9 @@ use std::{
 const FOUND_PROBLEMS: u8 = 2;
 
 /// What the checks look at.
-struct Context {
-    config: Config,
-    credentials: Credentials,
+pub(crate) struct Context {
+    pub config: Config,
+    pub credentials: Credentials,
 }
 
 /// One thing to look at.
@@ -45,6 +45,9 @@ struct Check {
     limit: Duration,
     look: fn(&Context) -> Vec<Finding>,
 }
+
+/// Names of the checks, in the report's order.
+pub const NAMES: [&str; 7] = ["secrets", "tree", "broker", "disk", "gpu", "labels", "training"];
 
 const CHECKS: [Check; 7] = [
     Check::new("secrets", 10, secrets::look),
@@ -58,7 +61,7 @@ const CHECKS: [Check; 7] = [
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let report = look(&args.config);
+    let report = look(&args.config, &args.skip);
     program::answer(&match args.json {
         true => format!("{}\n", serde_json::to_string(&report)?),
         false => report.to_string(),
@@ -70,7 +73,8 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     })
 }
 
-fn look(path: &Path) -> Report {
+/// All checks but those that are named in `skip`.
+fn look(path: &Path, skip: &[String]) -> Report {
     let (_, problems) = config::problems(path);
     let mut report = Report::default();
     let config = match Config::load(path) {
@@ -89,6 +93,7 @@ fn look(path: &Path) -> Report {
     });
     let under_way: Vec<_> = CHECKS
         .into_iter()
+        .filter(|check| !skip.iter().any(|name| name == check.name))
         .map(|check| UnderWay::start(check, Arc::clone(&context)))
         .collect();
     for check in under_way {
@@ -156,7 +161,7 @@ impl UnderWay {
             vec![Finding::problem(self.name, what, next)]
         });
         Checked {
-            check: self.name,
+            check: self.name.to_owned(),
             findings,
         }
     }

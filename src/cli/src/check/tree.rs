@@ -28,7 +28,7 @@ pub(super) fn look(context: &Context) -> Vec<Finding> {
         }
     };
     let mut found = probes(&paths);
-    found.extend(owner(root, &meta));
+    found.extend(owner(&paths, &meta));
     found
 }
 
@@ -94,7 +94,8 @@ fn remedy(folder: &Path, error: &io::Error) -> String {
     }
 }
 
-fn owner(root: &Path, meta: &Metadata) -> Option<Finding> {
+fn owner(paths: &Paths, meta: &Metadata) -> Option<Finding> {
+    let root = paths.root();
     if meta.mode() & 0o002 != 0 {
         return Some(Finding::problem(
             root.display(),
@@ -102,14 +103,25 @@ fn owner(root: &Path, meta: &Metadata) -> Option<Finding> {
             format!("chmod o-w {}", root.display()),
         ));
     }
-    (nix::unistd::geteuid().is_root() && meta.uid() != 0).then(|| {
-        Finding::note(
-            root.display(),
+    let others: Vec<_> = folders(paths)
+        .into_iter()
+        .filter(|folder| !takes_files_of(meta.uid(), folder))
+        .map(|folder| folder.display().to_string())
+        .collect();
+    // As root every probe succeeds.
+    (nix::unistd::geteuid().is_root() && !others.is_empty()).then(|| {
+        Finding::problem(
+            others.join(", "),
             format!(
-                "belongs to user {}, and this check ran as root, who may write anywhere",
+                "the tree belongs to user {}, who cannot write in here",
                 meta.uid()
             ),
-            "run it as the service's user as well: sudo -u azaion azaion check",
+            format!("chown -R --reference={0} {0}", root.display()),
         )
     })
+}
+
+/// Whether files of this user can be made in a folder: it is the user's own.
+fn takes_files_of(user: u32, folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|meta| meta.uid() == user && meta.mode() & 0o300 == 0o300)
 }

@@ -34,7 +34,20 @@ fn what_the_service_manager_and_the_journal_say_is_kept_and_logged() {
     );
     program(
         &folder.path().join("journalctl"),
-        r#"echo '{"MESSAGE":"queue ended","PRIORITY":"3","_CMDLINE":"x --password s3cret"}'"#,
+        // As the real one it gives the fields that it is asked for, and answers to nothing else.
+        r#"case " $* " in
+             *" --unit azaion-queue.service "*) ;; *) exit 9 ;;
+           esac
+           case " $* " in *" --lines 20 --output json "*) ;; *) exit 9 ;; esac
+           fields=none
+           for argument in "$@"; do
+             case "$argument" in --output-fields=*) fields=",${argument#--output-fields=}," ;; esac
+           done
+           entry='"__CURSOR":"c"'
+           case "$fields" in *,MESSAGE,*) entry="$entry,\"MESSAGE\":\"queue ended\"" ;; esac
+           case "$fields" in *,PRIORITY,*) entry="$entry,\"PRIORITY\":\"3\"" ;; esac
+           case "$fields" in none|*,_CMDLINE,*) entry="$entry,\"_CMDLINE\":\"x --password s3cret\"" ;; esac
+           echo "{$entry}""#,
     );
     alert(&root, folder.path()).assert().success().stderr(
         contains("ERROR")

@@ -225,6 +225,24 @@ fn a_tree_that_takes_no_files_is_found() {
     assert!(problem(&report, "tree").unwrap().contains("install -d"));
 }
 
+#[test]
+fn a_folder_that_the_trees_owner_cannot_write_in_is_found_by_root() {
+    let test = "a_folder_that_the_trees_owner_cannot_write_in_is_found_by_root";
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: {test}: only root's probes succeed everywhere");
+        return;
+    }
+    let machine = Machine::new(TRAINS);
+    machine.config(free_port(), PASSWORD, "");
+    std::os::unix::fs::chown(machine.tree(), Some(65534), None).unwrap();
+    let (code, report) = machine.check();
+    let found = problem(&report, "tree").unwrap();
+    assert!(
+        code == 2 && found.contains("data/images") && found.contains("chown -R --reference"),
+        "{found}"
+    );
+}
+
 struct Unmount<'a>(&'a Path);
 
 impl Drop for Unmount<'_> {

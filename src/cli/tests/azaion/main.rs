@@ -9,6 +9,7 @@ mod alert;
 mod check;
 mod common;
 mod config;
+mod deploy;
 mod import;
 mod queue;
 mod split;

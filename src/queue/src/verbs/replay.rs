@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
-use service::Config;
+use service::{Config, Credentials};
 use store::{Tree, atomic};
 use stream::file::FileSource;
 use stream::rabbit::{self, Patience, RabbitSource};
@@ -163,7 +163,7 @@ pub(super) fn from_broker(
     let second = SecondTree::open(&args.to, args.from)?;
     let connection = rabbit::Options {
         patience: Patience::Tries(TRIES),
-        ..connection(config, second.offset())
+        ..connection(config, &Credentials::from_systemd(), second.offset())
     };
     let options = Options {
         batch: Limits {

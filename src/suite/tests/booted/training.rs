@@ -5,7 +5,7 @@ use suite::{Machine, repository};
 
 use crate::site::{PATIENCE, QUEUE, Site};
 
-const TRAIN: &str = "azaion-train.service";
+pub(crate) const TRAIN: &str = "azaion-train.service";
 const PROFILE: &str = "/opt/profiles/azaion";
 const STEP: &str = "/azaion/status/step";
 const STAND_IN: &str = "#!/bin/sh
@@ -72,6 +72,15 @@ fn switch(site: &Site, place: &str) {
     );
 }
 
+/// Starts a run of the stand-in.
+pub(crate) fn start_run(machine: &Machine) {
+    machine.write("/usr/local/bin/steps", 0o755, STAND_IN).unwrap();
+    // Its notifications come from systemd-notify, not from the main process.
+    let instead = "[Service]\nExecStart=\nExecStart=/usr/local/bin/steps\nNotifyAccess=all\n";
+    machine.drop_in(TRAIN, "stand-in", instead).unwrap();
+    machine.ask(&["systemctl", "start", TRAIN]).unwrap();
+}
+
 fn step(machine: &Machine) -> u64 {
     machine.read(STEP).unwrap().trim().parse().unwrap()
 }
@@ -85,11 +94,7 @@ fn a_training_run_goes_on_through_reload_switch_and_rollback() {
     let first = generation(machine, 1);
     let second = generation(machine, 2);
     switch(&site, &first);
-    machine.write("/usr/local/bin/steps", 0o755, STAND_IN).unwrap();
-    // Its notifications come from systemd-notify, not from the main process.
-    let instead = "[Service]\nExecStart=\nExecStart=/usr/local/bin/steps\nNotifyAccess=all\n";
-    machine.drop_in(TRAIN, "stand-in", instead).unwrap();
-    machine.ask(&["systemctl", "start", TRAIN]).unwrap();
+    start_run(machine);
     let of_the_run = || {
         ["MainPID", "NRestarts", "ActiveState", "InvocationID"]
             .map(|name| machine.property(TRAIN, name).unwrap())
