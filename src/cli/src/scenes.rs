@@ -15,6 +15,7 @@ use dataset::rng::{self, Purpose};
 use image::ImageEncoder;
 use image::codecs::jpeg::JpegEncoder;
 use rand_chacha::ChaCha8Rng;
+use std::{fs, io, path::Path};
 
 use fruit::{Fruit, Kind};
 use paint::Canvas;
@@ -75,6 +76,26 @@ impl Scene {
         )?;
         Ok(bytes)
     }
+}
+
+/// Draws `count` scenes into `folder` as images/ and labels/, which are made: `s00.jpg`, `s00.txt` and so on.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn draw_into(folder: &Path, seed: u64, count: u64) -> io::Result<()> {
+    for sub in ["images", "labels"] {
+        fs::create_dir_all(folder.join(sub))?;
+    }
+    for index in 0..count {
+        let scene = scene(seed, index);
+        let jpeg = scene.jpeg().map_err(io::Error::other)?;
+        fs::write(folder.join(format!("images/s{index:02}.jpg")), jpeg)?;
+        fs::write(
+            folder.join(format!("labels/s{index:02}.txt")),
+            scene.label.to_string(),
+        )?;
+    }
+    Ok(())
 }
 
 /// The class list of the scenes.

@@ -21,6 +21,16 @@ use nix::unistd::linkat;
 #[derive(Debug)]
 pub struct Nameless(pub(crate) Kind);
 
+impl Nameless {
+    fn handle(&self) -> io::Result<&File> {
+        match &self.0 {
+            Kind::Open(file) => Ok(file),
+            #[cfg(any(test, feature = "fault"))]
+            Kind::Number(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Kind {
     Open(File),
@@ -94,12 +104,8 @@ impl Maker {
     }
 
     /// Fails with [`io::ErrorKind::AlreadyExists`] where something has that name.
-    pub(crate) fn name(&self, Nameless(kind): &Nameless, path: &Path) -> io::Result<()> {
-        let file = match kind {
-            Kind::Open(file) => file,
-            #[cfg(any(test, feature = "fault"))]
-            Kind::Number(_) => return Err(io::ErrorKind::Unsupported.into()),
-        };
+    pub(crate) fn name(&self, file: &Nameless, path: &Path) -> io::Result<()> {
+        let file = file.handle()?;
         if !self.links_by_proc.load(Ordering::Relaxed) {
             match linkat(file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH) {
                 // Before Linux 6.10 only with a capability.

@@ -73,16 +73,8 @@ pub fn run(args: &ProbeArgs, shutdown: &Shutdown) -> Result<ExitCode> {
 
 /// Writes a dataset of drawn scenes.
 fn draw(folder: &Path, count: usize) -> Result<()> {
-    for sub in ["images", "labels"] {
-        let sub = folder.join(sub);
-        fs::create_dir(&sub).with_context(|| format!("cannot create {}", sub.display()))?;
-    }
-    for index in 0..count {
-        let scene = scenes::scene(0, index as u64);
-        let file = |sub: &str, ending: &str| folder.join(format!("{sub}/s{index}.{ending}"));
-        fs::write(file("images", "jpg"), scene.jpeg()?)?;
-        fs::write(file("labels", "txt"), scene.label.to_string())?;
-    }
+    scenes::draw_into(folder, 0, count as u64)
+        .with_context(|| format!("cannot draw into {}", folder.display()))?;
     let names: Vec<String> = scenes::classes()?
         .iter()
         .map(|class| class.name.to_string())

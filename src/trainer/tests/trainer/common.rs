@@ -43,14 +43,7 @@ pub fn last_line(stdout: &[u8]) -> serde_json::Value {
 
 /// A folder with `count` drawn scenes as images/ and labels/.
 pub fn yolo_folder(folder: &Path, count: u64) {
-    for sub in ["images", "labels"] {
-        fs::create_dir_all(folder.join(sub)).unwrap();
-    }
-    for index in 0..count {
-        let scene = cli::scenes::scene(3, index);
-        fs::write(image(folder, index), scene.jpeg().unwrap()).unwrap();
-        fs::write(label(folder, index), scene.label.to_string()).unwrap();
-    }
+    cli::scenes::draw_into(folder, 3, count).unwrap();
 }
 
 /// Image file of scene `index`.
