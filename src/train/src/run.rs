@@ -14,20 +14,12 @@ use crate::{
 };
 use detector::Scale;
 use report::EpochRow;
+pub use runs::{BEST, CHECKPOINT, REPORT, RESULTS};
 use std::{
     num::NonZeroUsize,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
-
-/// Name of the checkpoint in a run's folder.
-pub const CHECKPOINT: &str = "last.safetensors";
-/// Name of the best model in a run's folder.
-pub const BEST: &str = "best.pt";
-/// Name of the report in a run's folder.
-pub const REPORT: &str = "report.html";
-/// Name of the table of epochs in a run's folder.
-pub const RESULTS: &str = "results.csv";
 
 /// What to train, on what, where.
 #[derive(Clone, Debug)]
