@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
-use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Start, Summary};
+use train::{Control, Event, Hyper, Observer, Outcome, Precision, RunOptions, Start, Summary};
 
 /// Memory for decoded images.
 const CACHE_BYTES: usize = 2 << 30;
@@ -48,16 +48,21 @@ pub fn train(
     };
     let mut run = demo_run(state, dataset.clone(), &args.model, &hyper)?;
     let options = RunOptions {
-        folder: state.root.join(&run.folder),
-        data: state.root.join(dataset).join("data.yaml"),
-        scale,
         base,
-        hyper,
         device: args.device,
         threads,
         workers: threads.get(),
         cache_bytes: CACHE_BYTES,
-        stop: shutdown.flag(),
+        control: Control {
+            stop: shutdown.flag(),
+            ..Control::default()
+        },
+        ..RunOptions::new(
+            state.root.join(&run.folder),
+            state.root.join(dataset).join("data.yaml"),
+            scale,
+            hyper,
+        )
     };
     let mut bar = Bar::new(args.epochs);
     let outcome = train::run(&options, &mut bar)?;
@@ -183,7 +188,11 @@ impl Observer for Bar {
                 row.map50_95,
                 if best { "  best" } else { "" }
             )),
-            Event::Warning(text) => self.task.note(text),
+            event => {
+                if let Some(text) = event.incident() {
+                    self.task.note(&text);
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! batch in hand, with a checkpoint. Whether a finished model gets into service is not decided here; only where none is yet
 //! does the first one become it.
 
+mod alarm;
 mod herald;
 pub(crate) mod open_run;
 
@@ -18,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use train::{Hyper, Outcome, RunOptions, Start};
+use train::{Control, Hyper, Outcome, RunOptions, Start};
 
 /// Exit code where no dataset can be formed: starting again does not mend that.
 const PROBLEMS: u8 = 2;
@@ -35,7 +36,7 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
     let folder = root.join(runs::RUNS);
     let _lock = store::Lock::take(&folder.join(runs::LOCK))
         .context("another training run cannot be begun beside this one")?;
-    let mut herald = Herald::new();
+    let mut herald = Herald::new(&root);
     let mut open = match Run::open(&root)? {
         Some(open) => {
             if let Some(name) = dataset
@@ -71,16 +72,21 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
     };
     let Start { scale, base } = start(&open.model, &folder)?;
     let options = RunOptions {
-        folder: root.join(&open.folder),
-        data: root.join(&open.dataset).join("data.yaml"),
-        scale,
         base,
-        hyper: open_run::hyper(&open)?,
         device: config.training.device.parse().context("training.device")?,
         threads: threads(None),
         workers: config.training.workers as usize,
         cache_bytes: CACHE_BYTES,
-        stop: shutdown.flag(),
+        control: Control {
+            stop: shutdown.flag(),
+            ..Control::default()
+        },
+        ..RunOptions::new(
+            root.join(&open.folder),
+            root.join(&open.dataset).join("data.yaml"),
+            scale,
+            open_run::hyper(&open)?,
+        )
     };
     let outcome = train::run(&options, &mut herald)?;
     notify::stopping();
