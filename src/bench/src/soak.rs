@@ -1,4 +1,4 @@
-//! A training run that goes on and on, for `cargo xtask soak train`: the run loop as it is, small images, loader threads
+//! A training run that goes on and on, for `cargo xtask soak memory`: the run loop as it is, small images, loader threads
 //! and an image cache that doesn't hold them all. It names a step on standard output every so many steps.
 
 use anyhow::{Result, bail};

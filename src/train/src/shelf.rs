@@ -93,7 +93,8 @@ impl Shelf {
         let kept = self.of(epoch);
         match fs::remove_file(&kept) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::hard_link(last, kept)?,
+            // Not every file system has links.
+            _ => fs::hard_link(last, &kept).or_else(|_| fs::copy(last, &kept).map(drop))?,
         }
         let epochs = self.listed()?;
         let many = epochs.len().saturating_sub(self.keep);

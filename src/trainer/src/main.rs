@@ -6,6 +6,7 @@ use cli::{
 };
 use service::{log, notify, shutdown::Shutdown};
 use std::{path::Path, process::ExitCode};
+use train::Control;
 use trainer::{
     args::{Cli, Command, ModelCommand},
     convert, demo, detect, measure, probe,
@@ -41,8 +42,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn serve(config: &Path, dataset: Option<&str>, verbose: u8) -> anyhow::Result<ExitCode> {
     log::init("training", log::Format::of_a_daemon(), log::level(verbose))?;
     let shutdown = Shutdown::install()?;
+    let [save, drain] = Shutdown::wishes()?;
+    let control = Control {
+        stop: shutdown.flag(),
+        drain,
+        save,
+    };
     Ok(
-        trainer::service::run(config, dataset, &shutdown).unwrap_or_else(|error| {
+        trainer::service::run(config, dataset, control).unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "training ended");
             notify::status(&format!("ended: {error:#}"));
             ExitCode::FAILURE

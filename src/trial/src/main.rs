@@ -1,5 +1,5 @@
-//! `trial`: soaks and times `azaion-queue` against a private broker. `cargo xtask soak queue` and `cargo xtask bench queue`
-//! call it. Exit codes: 0 done, 1 failed, 2 something was lost or doubled.
+//! `trial`: soaks and times `azaion-queue` against a private broker, and kills `azaion-train`. `cargo xtask soak` and
+//! `cargo xtask bench queue` call it. Exit codes: 0 done, 1 failed, 2 something was lost or doubled.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use broker::Version;
 use clap::{Args, Parser, Subcommand};
 use trial::bench::{self, Place};
 use trial::soak::{self, Failing, Plan};
+use trial::training;
 
 #[derive(Parser)]
 struct Cli {
@@ -20,6 +21,8 @@ struct Cli {
 enum Trial {
     /// Lets something fail again and again, and compares the tree with one that nothing happened to
     Soak(Soak),
+    /// Kills a training run again and again, and compares its model with that of one that nobody touched
+    Training(Training),
     /// Measures the daemon beside a consumer in Python; JSON rows on stdout
     Bench(Bench),
 }
@@ -41,6 +44,22 @@ struct Soak {
     /// 3.10.8 or 4.0.5
     #[arg(long)]
     broker: String,
+}
+
+#[derive(Args)]
+struct Training {
+    /// azaion-train
+    #[arg(long)]
+    program: PathBuf,
+    /// How often it is killed
+    #[arg(long)]
+    kills: u32,
+    /// When
+    #[arg(long)]
+    seed: u64,
+    /// fp32 or bf16
+    #[arg(long)]
+    precision: String,
 }
 
 #[derive(Args)]
@@ -96,6 +115,22 @@ fn main() -> anyhow::Result<ExitCode> {
             })?;
             println!("{report}");
             Ok(ExitCode::from(if report.differences.is_empty() { 0 } else { 2 }))
+        }
+        Trial::Training(Training {
+            program,
+            kills,
+            seed,
+            precision,
+        }) => {
+            let plan = training::Plan {
+                program: &program,
+                times: kills,
+                seed,
+                precision: &precision,
+            };
+            let report = training::run(&plan, |done| eprintln!("{done} of {kills}"))?;
+            println!("{report}");
+            Ok(ExitCode::from(if report.is_equal() { 0 } else { 2 }))
         }
         Trial::Bench(Bench {
             program,

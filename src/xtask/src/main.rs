@@ -100,7 +100,9 @@ enum Verb {
 #[derive(Subcommand)]
 enum Soak {
     /// A training run, whose memory must stay where it is
-    Train(soak::Options),
+    Memory(soak::Options),
+    /// A training run that is killed again and again, and must end as one that nobody touched
+    Train(trial::Training),
     /// The queue against a real broker, with something that fails again and again
     Queue(trial::Soak),
     /// The queue on file systems that lose power behind every operation
@@ -247,6 +249,11 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Ok(exit(holds, FOUND_PROBLEMS))
         }
         Verb::Soak(Soak::Train(options)) => {
+            setup(&workspace, Wheels::Fetch)?;
+            let holds = trial::training(&options, &workspace)?;
+            Ok(exit(holds, FOUND_PROBLEMS))
+        }
+        Verb::Soak(Soak::Memory(options)) => {
             setup(&workspace, Wheels::Fetch)?;
             let report = soak::run(&options, &workspace)?;
             if options.json {

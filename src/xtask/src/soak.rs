@@ -1,4 +1,4 @@
-//! `cargo xtask soak train`: whether a training run's memory stays where it is.
+//! `cargo xtask soak memory`: whether a training run's memory stays where it is.
 //!
 //! azaion's own run loop (src/bench, `soak`) trains on drawn scenes with loader threads, an image cache too small for
 //! them, checkpoints and a validation every epoch. Its resident memory is read every 50 steps. After a warm-up, in which

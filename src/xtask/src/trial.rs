@@ -82,6 +82,54 @@ pub fn soak(options: &Soak, workspace: &Workspace, env: Env<'_>) -> anyhow::Resu
     verdict(status, "the soak")
 }
 
+/// How often a training run is killed, and when.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Training {
+    /// How often it is killed
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    kills: u32,
+    /// Another number, other moments
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Number format: fp32 or bf16 [default: half of the kills each]
+    #[arg(long, value_parser = ["fp32", "bf16"])]
+    precision: Option<String>,
+}
+
+/// Kills training runs; true if all of them ended as one that nobody touched.
+///
+/// # Errors
+/// Something does not build or start, or a run does not finish.
+pub fn training(options: &Training, workspace: &Workspace) -> anyhow::Result<bool> {
+    let (trainer, trial) = (
+        programs::build(workspace, "trainer")?,
+        programs::build(workspace, "trial")?,
+    );
+    let Training {
+        kills,
+        seed,
+        precision,
+    } = options;
+    let formats = match precision.as_deref() {
+        Some(one) => vec![(one, *kills)],
+        None => vec![("fp32", kills.div_ceil(2)), ("bf16", kills / 2)],
+    };
+    let mut equal = true;
+    for (precision, kills) in formats.into_iter().filter(|(_, kills)| *kills > 0) {
+        println!("{precision}:");
+        let status = Command::new(&trial)
+            .arg("training")
+            .arg("--program")
+            .arg(&trainer)
+            .args(["--kills", &kills.to_string(), "--seed", &seed.to_string()])
+            .args(["--precision", precision])
+            .status()
+            .with_context(|| format!("cannot start {}", trial.display()))?;
+        equal &= verdict(status, "the soak")?;
+    }
+    Ok(equal)
+}
+
 /// A power cut behind every operation, on file systems that forget what was not synced.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PowerCut {

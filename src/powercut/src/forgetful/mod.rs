@@ -80,6 +80,9 @@ impl ForgetfulFs {
             phase: "",
             room: None,
             read_only: false,
+            history: true,
+            done: 0,
+            lost_power_after: None,
         }));
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("forgetful".to_owned()), MountOption::NoAtime];
@@ -106,6 +109,12 @@ struct Shared {
     phase: &'static str,
     room: Option<u64>,
     read_only: bool,
+    /// Whether the state behind every operation is kept.
+    history: bool,
+    /// Operations done.
+    done: usize,
+    /// How many operations are done before everything fails.
+    lost_power_after: Option<usize>,
 }
 
 /// The file system, mounted.
@@ -142,6 +151,31 @@ impl Mounted {
     /// Lets every change fail as on a disk that the kernel has made read-only, or ends that.
     pub fn set_read_only(&self, read_only: bool) {
         lock(&self.shared).read_only = read_only;
+    }
+
+    /// Keeps no history from now on, for a run that writes more than memory holds several times, and loses power for good
+    /// behind that many operations: from then on every change fails.
+    pub fn lose_power_after(&self, operations: usize) {
+        let mut shared = lock(&self.shared);
+        shared.history = false;
+        shared.states.clear();
+        shared.lost_power_after = Some(operations);
+    }
+
+    /// Whether power is lost.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        let shared = lock(&self.shared);
+        shared.lost_power_after.is_some_and(|after| shared.done >= after)
+    }
+
+    /// Unmounts and returns what the files are, not all of it durable.
+    pub fn end_state(mut self) -> Result<State> {
+        if let Some(session) = self.session.take() {
+            unmount(self.dir.path())?;
+            join(session);
+        }
+        Ok(lock(&self.shared).state.clone())
     }
 
     /// What happened so far.

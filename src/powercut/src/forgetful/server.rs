@@ -60,7 +60,11 @@ impl Shared {
     }
 
     fn may_change(&self) -> Answer<()> {
-        if self.read_only { Err(Errno::EROFS) } else { Ok(()) }
+        match () {
+            () if self.read_only => Err(Errno::EROFS),
+            () if self.lost_power_after.is_some_and(|after| self.done >= after) => Err(Errno::EIO),
+            () => Ok(()),
+        }
     }
 
     /// How many more bytes there is room for.
@@ -71,8 +75,11 @@ impl Shared {
 
     /// A change, done and numbered.
     fn did(&mut self, operation: String) {
-        self.operations.push(operation);
-        self.states.push(self.state.clone());
+        self.done += 1;
+        if self.history {
+            self.operations.push(operation);
+            self.states.push(self.state.clone());
+        }
     }
 
     fn path_in(&self, folder: u64, name: &OsStr) -> String {

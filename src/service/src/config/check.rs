@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Problem};
+use super::{Config, DayHours, Problem, Training};
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -94,8 +94,57 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         "training.device",
         "must be auto, cpu, cuda or cuda:N",
     );
+    found.within("training.threads", training.threads, 0, 1024);
+    found.within("training.keep_checkpoints", training.keep_checkpoints, 1, 1000);
+    found.within("training.save_minutes", training.save_minutes, 1, 1440);
+    found.unless(
+        DayHours::read(&training.start_within).is_some(),
+        "training.start_within",
+        "must be two times of day, as 22:00-06:00",
+    );
+    hyper_parameters(training, &mut found);
     found.image_size("export.onnx_imgsz", export.onnx_imgsz);
     found.0
+}
+
+fn hyper_parameters(training: &Training, found: &mut Findings) {
+    found.one_of(
+        "training.precision",
+        &training.precision,
+        &["auto", "fp32", "bf16", "fp16"],
+    );
+    found.one_of(
+        "training.optimizer",
+        &training.optimizer,
+        &["auto", "MuSGD", "AdamW", "SGD"],
+    );
+    found.within("training.nbs", training.nbs, 1, 65_536);
+    for (key, value, most) in [
+        ("training.lr0", training.lr0, 1e3),
+        ("training.lrf", training.lrf, 1e3),
+        ("training.momentum", training.momentum, 1.0),
+        ("training.weight_decay", training.weight_decay, 1.0),
+        ("training.warmup_epochs", training.warmup_epochs, 1e5),
+        ("training.warmup_momentum", training.warmup_momentum, 1.0),
+        ("training.warmup_bias_lr", training.warmup_bias_lr, 1e3),
+        ("training.box", training.r#box, 1e3),
+        ("training.cls", training.cls, 1e3),
+        ("training.dfl", training.dfl, 1e3),
+        ("training.hsv_h", training.hsv_h, 1.0),
+        ("training.hsv_s", training.hsv_s, 1.0),
+        ("training.hsv_v", training.hsv_v, 1.0),
+        ("training.degrees", training.degrees, 180.0),
+        ("training.translate", training.translate, 1.0),
+        ("training.scale", training.scale, 1.0),
+        ("training.shear", training.shear, 89.0),
+        ("training.perspective", training.perspective, 0.01),
+        ("training.flipud", training.flipud, 1.0),
+        ("training.fliplr", training.fliplr, 1.0),
+        ("training.mosaic", training.mosaic, 1.0),
+        ("training.mixup", training.mixup, 1.0),
+    ] {
+        found.up_to(key, value, most);
+    }
 }
 
 struct Findings(Vec<Problem>);
@@ -117,6 +166,18 @@ impl Findings {
     fn within(&mut self, key: &str, value: u32, low: u32, high: u32) {
         if !(low..=high).contains(&value) {
             self.add(key, format!("is {value}, must be {low} to {high}"));
+        }
+    }
+
+    fn up_to(&mut self, key: &str, value: f64, most: f64) {
+        if !(0.0..=most).contains(&value) {
+            self.add(key, format!("is {value}, must be 0 to {most}"));
+        }
+    }
+
+    fn one_of(&mut self, key: &str, value: &str, known: &[&str]) {
+        if !known.contains(&value) {
+            self.add(key, format!("is {value}, must be one of {}", known.join(", ")));
         }
     }
 

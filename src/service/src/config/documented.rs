@@ -10,6 +10,14 @@ pub(super) trait Documented {
     const KEYS: Keys;
 }
 
+/// A field's name as the key that it is: `r#` only tells the compiler that it is not the keyword.
+pub(super) const fn plain(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// Declares a section of the configuration: a struct whose fields have documentation and a default.
 macro_rules! documented {
     (
@@ -32,7 +40,7 @@ macro_rules! documented {
         }
 
         impl $crate::config::documented::Documented for $name {
-            const KEYS: $crate::config::documented::Keys = &[$( (stringify!($field), &[$($doc),+]), )+];
+            const KEYS: $crate::config::documented::Keys = &[$( ($crate::config::documented::plain(stringify!($field)), &[$($doc),+]), )+];
         }
     };
 }

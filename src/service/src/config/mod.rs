@@ -16,6 +16,7 @@ mod documented;
 mod check;
 mod dotenv;
 mod example;
+mod hours;
 mod keys;
 mod render;
 mod yaml;
@@ -29,6 +30,7 @@ use zeroize::Zeroizing;
 
 pub use dotenv::{Dotenv, DotenvError};
 pub use example::{commented, example};
+pub use hours::DayHours;
 pub use keys::{MORE_VARIABLES, VARIABLES};
 pub use render::{Apart, Profile, UnknownProfile, render};
 
@@ -118,6 +120,75 @@ documented! {
         pub workers: u32 = 24,
         /// Where the network is trained: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N` (a GPU is needed).
         pub device: String = "auto".into(),
+        /// Processor threads for the network; 0: all cores.
+        pub threads: u32 = 0,
+        /// How many checkpoints of epochs' ends are kept beside the latest one.
+        pub keep_checkpoints: u32 = 2,
+        /// The run is saved within an epoch too, after so many minutes.
+        pub save_minutes: u32 = 5,
+        /// The timer begins a fine-tuning run of the model in service once so many validated annotations are newer than the last
+        /// dataset; 0: never.
+        pub start_at_new_annotations: u32 = 0,
+        /// The hours, by the machine's clock, in which the timer may begin one.
+        pub start_within: String = "00:00-24:00".into(),
+        /// Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.
+        pub precision: String = "auto".into(),
+        /// `auto` (AdamW for short runs, MuSGD for long ones; it sets `lr0` and `momentum` too), `MuSGD`, `AdamW` or `SGD`.
+        pub optimizer: String = "auto".into(),
+        /// Learning rate at the start.
+        pub lr0: f64 = 0.01,
+        /// Learning rate at the end, as a share of `lr0`.
+        pub lrf: f64 = 0.01,
+        /// SGD's momentum, or Adam's first beta.
+        pub momentum: f64 = 0.937,
+        /// Weight decay at the nominal batch size.
+        pub weight_decay: f64 = 0.0005,
+        /// Nominal batch size: gradients are accumulated over `nbs / batch_size` batches.
+        pub nbs: u32 = 64,
+        /// Epochs of warm-up.
+        pub warmup_epochs: f64 = 3.0,
+        /// Momentum at the start of the warm-up.
+        pub warmup_momentum: f64 = 0.8,
+        /// Learning rate of biases at the start of the warm-up; not with `auto`.
+        pub warmup_bias_lr: f64 = 0.1,
+        /// Cosine instead of linear decay of the learning rate.
+        pub cos_lr: bool = false,
+        /// Mosaic and mixup are off in so many last epochs.
+        pub close_mosaic: u32 = 10,
+        /// Epochs without a better model after which the run ends; 0: never.
+        pub patience: u32 = 100,
+        /// Every random choice of a run is a function of this number.
+        pub seed: u64 = 0,
+        /// Weight of the box loss.
+        pub r#box: f64 = 7.5,
+        /// Weight of the class loss.
+        pub cls: f64 = 0.5,
+        /// Weight of the distance loss.
+        pub dfl: f64 = 1.5,
+        /// Hue is shifted by up to this share of the circle.
+        pub hsv_h: f64 = 0.015,
+        /// Saturation is multiplied by up to `1 - hsv_s` to `1 + hsv_s`.
+        pub hsv_s: f64 = 0.7,
+        /// Brightness is multiplied by up to `1 - hsv_v` to `1 + hsv_v`.
+        pub hsv_v: f64 = 0.4,
+        /// Rotation by up to so many degrees, either way.
+        pub degrees: f64 = 0.0,
+        /// Translation by up to this share of the side, either way.
+        pub translate: f64 = 0.1,
+        /// Zoom by `1 - scale` to `1 + scale`.
+        pub scale: f64 = 0.5,
+        /// Shear by up to so many degrees, either way.
+        pub shear: f64 = 0.0,
+        /// Perspective terms of up to this size; useful ones are below 0.001.
+        pub perspective: f64 = 0.0,
+        /// Probability of turning an image upside down.
+        pub flipud: f64 = 0.0,
+        /// Probability of mirroring an image.
+        pub fliplr: f64 = 0.5,
+        /// Probability of putting four images together.
+        pub mosaic: f64 = 1.0,
+        /// Probability of blending with a second sample.
+        pub mixup: f64 = 0.0,
     }
 }
 

@@ -1,8 +1,8 @@
 //! `azaion-train --config FILE`: one training run as a service (TRN-4).
 //!
 //! It goes on with the run that is not finished, or forms a dataset and begins a new one. systemd hears when training has
-//! begun, what it is at, and of progress only: annotations that were checked, batches, epochs. SIGTERM ends it behind the
-//! batch in hand, with a checkpoint. Whether a finished model gets into service is not decided here; only where none is yet
+//! begun, what it is at, and of progress only: annotations that were checked, batches, epochs. SIGTERM and
+//! SIGPWR end it behind the batch in hand, with a checkpoint; SIGUSR2 behind the epoch in hand; SIGUSR1 saves it and it goes on. Whether a finished model gets into service is not decided here; only where none is yet
 //! does the first one become it.
 
 mod alarm;
@@ -14,12 +14,13 @@ use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
 use herald::Herald;
 use runs::{Begin, Run, State};
-use service::{Config, notify, shutdown::Shutdown};
+use service::{Config, notify};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
-use train::{Control, Hyper, Outcome, RunOptions, Start};
+use train::{Control, Outcome, RunOptions, Start};
 
 /// Exit code where no dataset can be formed: starting again does not mend that.
 const PROBLEMS: u8 = 2;
@@ -30,9 +31,10 @@ const CACHE_BYTES: usize = 2 << 30;
 ///
 /// # Errors
 /// What cannot be worked with: configuration, tree, base model, run.
-pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<ExitCode> {
+pub fn run(config: &Path, dataset: Option<&str>, control: Control) -> Result<ExitCode> {
     let config = Config::load(config)?;
     let root = config.root_dir.clone();
+    let hyper = open_run::configured(&config.training)?;
     let folder = root.join(runs::RUNS);
     let _lock = store::Lock::take(&folder.join(runs::LOCK))
         .context("another training run cannot be begun beside this one")?;
@@ -48,7 +50,7 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
                     open.dataset.display()
                 );
             }
-            open_run::warn_of_other_settings(&open, &hyper(&config), &config.training.model)?;
+            open_run::warn_of_other_settings(&open, &hyper, &config.training.model)?;
             open
         }
         None => {
@@ -65,7 +67,7 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
                 dataset_hash: open_run::dataset_hash(&root.join(&dataset)),
                 dataset,
                 model: config.training.model.clone(),
-                hyper: serde_json::to_value(hyper(&config))?,
+                hyper: serde_json::to_value(&hyper)?,
             };
             Run::begin(&root, begin)?
         }
@@ -74,13 +76,12 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
     let options = RunOptions {
         base,
         device: config.training.device.parse().context("training.device")?,
-        threads: threads(None),
+        threads: threads(Some(config.training.threads as usize)),
         workers: config.training.workers as usize,
         cache_bytes: CACHE_BYTES,
-        control: Control {
-            stop: shutdown.flag(),
-            ..Control::default()
-        },
+        keep: config.training.keep_checkpoints as usize,
+        save_every: Duration::from_secs(60 * u64::from(config.training.save_minutes)),
+        control,
         ..RunOptions::new(
             root.join(&open.folder),
             root.join(&open.dataset).join("data.yaml"),
@@ -112,17 +113,6 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn hyper(config: &Config) -> Hyper {
-    let training = &config.training;
-    Hyper {
-        epochs: training.epochs,
-        batch: training.batch_size as usize,
-        imgsz: training.imgsz as usize,
-        save_period: training.save_period,
-        ..Hyper::default()
-    }
-}
-
 fn start(model: &str, folder: &Path) -> Result<Start> {
     Start::named(model, folder).with_context(|| {
         format!("training.model {model}: put the file into {}, or name a scale as yolo26n to begin with random weights", folder.display())
@@ -141,7 +131,7 @@ fn chosen(root: &Path, name: &str) -> Result<PathBuf> {
 
 /// Forms a dataset; none where that is impossible, which is told.
 fn form(config: &Config, herald: &Herald) -> Result<Option<PathBuf>> {
-    let mut options = FormOptions::new(&config.root_dir, Hyper::default().seed);
+    let mut options = FormOptions::new(&config.root_dir, config.training.seed);
     options.data_dir.clone_from(&config.data_dir);
     let formed = form_watched(&options, &|done, all| herald.forming(done, all));
     let formed = match formed {
