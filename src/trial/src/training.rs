@@ -29,7 +29,7 @@ use std::{
 /// Scenes in the tree.
 const SCENES: u64 = 20;
 /// Kills of a run.
-const A_ROUND: u32 = 10;
+const A_ROUND: u32 = 5;
 /// How long a run may take to finish when it is left alone.
 const REST: Duration = Duration::from_secs(600);
 /// How often is looked whether something has happened.

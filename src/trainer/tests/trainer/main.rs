@@ -11,4 +11,5 @@ mod convert;
 mod demo;
 mod probe;
 mod service;
+mod soak;
 mod through_azaion;
