@@ -8,6 +8,7 @@ pub mod child;
 pub mod config;
 pub mod console;
 pub mod deploy;
+pub mod driver;
 pub mod import;
 pub mod import_yolo;
 mod manager;

@@ -2,11 +2,10 @@
 //! the configuration asks for a GPU.
 
 use super::{Context, Finding};
-use nvml_wrapper::{Nvml, error::NvmlError};
+use crate::driver;
+use nvml_wrapper::error::NvmlError;
 
 const PLACE: &str = "NVIDIA driver";
-/// Where the driver's library is: by the system's own search, and where NixOS puts it.
-const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/run/opengl-driver/lib/libnvidia-ml.so.1"];
 
 /// What the driver says.
 struct Seen {
@@ -26,12 +25,7 @@ pub(super) fn look(context: &Context) -> Vec<Finding> {
 }
 
 fn ask() -> Result<Seen, NvmlError> {
-    let open = |library: &&str| Nvml::builder().lib_path(library.as_ref()).init();
-    let nvml = LIBRARIES
-        .iter()
-        .map(open)
-        .find(|opened| !matches!(opened, Err(NvmlError::LibloadingError(_))))
-        .unwrap_or_else(Nvml::init)?;
+    let nvml = driver::open()?;
     let gpus = (0..nvml.device_count()?).map(|index| {
         let device = nvml.device_by_index(index)?;
         let memory = device.memory_info()?;

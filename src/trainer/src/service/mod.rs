@@ -6,24 +6,29 @@
 //! does the first one become it.
 
 mod alarm;
+mod gpu;
 mod herald;
 pub(crate) mod open_run;
 
 use crate::detect::threads;
 use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
+use gpu::Gpu;
 use herald::Herald;
 use runs::{Begin, Run, State};
 use service::{Config, notify};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
-use train::{Control, Outcome, RunOptions, Start};
+use train::{Control, Memory, Outcome, RunOptions, Start, Thermometer};
 
 /// Exit code where no dataset can be formed: starting again does not mend that.
 const PROBLEMS: u8 = 2;
+/// What is learnt of the GPU's memory, in the folder of runs.
+const MEMORY: &str = ".azaion-memory.json";
 /// Memory for decoded images.
 const CACHE_BYTES: usize = 2 << 30;
 
@@ -73,9 +78,18 @@ pub fn run(config: &Path, dataset: Option<&str>, control: Control) -> Result<Exi
         }
     };
     let Start { scale, base } = start(&open.model, &folder)?;
+    let device: torch::DeviceChoice = config.training.device.parse().context("training.device")?;
+    let gpu = Gpu::of(device.resolve()?);
+    let hyper = open_run::hyper(&open)?;
+    let memory = gpu
+        .as_ref()
+        .and_then(|gpu| gpu.name().ok())
+        .map(|name| Memory::of(folder.join(MEMORY), &name, scale, hyper.imgsz));
     let options = RunOptions {
+        thermometer: gpu.map(|gpu| gpu as Arc<dyn Thermometer>),
+        memory: memory.unwrap_or_default(),
         base,
-        device: config.training.device.parse().context("training.device")?,
+        device,
         threads: threads(Some(config.training.threads as usize)),
         workers: config.training.workers as usize,
         cache_bytes: CACHE_BYTES,
@@ -86,7 +100,7 @@ pub fn run(config: &Path, dataset: Option<&str>, control: Control) -> Result<Exi
             root.join(&open.folder),
             root.join(&open.dataset).join("data.yaml"),
             scale,
-            open_run::hyper(&open)?,
+            hyper,
         )
     };
     let outcome = train::run(&options, &mut herald)?;
