@@ -40,7 +40,7 @@ fn main() -> Result<(), String> {
         .flag("-fopenmp")
         // libtorch's headers warn by the hundred.
         .warnings(false)
-        .files(["shim/shim.cpp", "shim/norm.cpp"])
+        .files(["shim/shim.cpp", "shim/norm.cpp", "shim/stacks.cpp"])
         .try_compile("azaion_torch_shim")
         .map_err(|error| {
             format!(

@@ -19,6 +19,7 @@ pub(crate) struct AutocastState {
 
 unsafe extern "C" {
     fn azt_release(message: *mut c_char);
+    pub(crate) fn azt_print_stacks_on_abort();
     pub(crate) fn azt_contiguous(
         source: *const C_tensor,
         channels_last: c_int,

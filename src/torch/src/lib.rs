@@ -27,7 +27,10 @@ pub use grad::{backward, clear_gradient, gradient, no_grad};
 pub use memory::MemoryFormat;
 pub use norm::{Activation, BatchNorm};
 pub use parallel::parallel;
-pub use runtime::{Threads, is_bf16_fast, set_deterministic, set_interop_threads, set_threads, threads};
+pub use runtime::{
+    Threads, is_bf16_fast, print_stacks_on_abort, set_deterministic, set_interop_threads, set_threads,
+    threads,
+};
 pub use slice::{
     dense_f32, from_bytes, from_f32, slice_f32, slice_f32_mut, to_vec_f32, update_all_f32, update_f32,
 };

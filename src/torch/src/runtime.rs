@@ -38,6 +38,13 @@ pub fn set_interop_threads(threads: usize) -> Result<(), Error> {
     }
 }
 
+/// From now on SIGABRT has every thread print its stack to stderr before the process ends: so a service manager's watchdog
+/// leaves a trace of where a process hung.
+pub fn print_stacks_on_abort() {
+    // SAFETY: a call without pointers; it installs two signal handlers that touch no memory of ours.
+    unsafe { ffi::azt_print_stacks_on_abort() }
+}
+
 fn pool_size(threads: usize) -> c_int {
     c_int::try_from(threads.max(1)).unwrap_or(c_int::MAX)
 }

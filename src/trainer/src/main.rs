@@ -43,6 +43,7 @@ fn serve(config: &Path, dataset: Option<&str>, verbose: u8) -> anyhow::Result<Ex
     log::init("training", log::Format::of_a_daemon(), log::level(verbose))?;
     let shutdown = Shutdown::install()?;
     let [save, drain] = Shutdown::wishes()?;
+    torch::print_stacks_on_abort();
     let control = Control {
         stop: shutdown.flag(),
         drain,

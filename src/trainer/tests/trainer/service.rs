@@ -187,3 +187,43 @@ fn a_base_model_that_is_not_there_is_told_before_anything_is_made() {
         0
     );
 }
+
+#[test]
+fn a_run_that_is_told_to_abort_says_where_its_threads_are_and_goes_on_at_the_next_start() {
+    use std::os::unix::process::ExitStatusExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let config = tree(folder, "yolo26n", 4);
+    let said = fs::File::create(folder.join("stderr")).unwrap();
+    let mut daemon = Command::new(assert_cmd::cargo::cargo_bin("azaion-train"))
+        .arg("--config")
+        .arg(&config)
+        .env("OMP_NUM_THREADS", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said)
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while runs(&folder.join("tree")).is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    // What systemd's watchdog sends.
+    Command::new("kill")
+        .args(["-ABRT", &daemon.id().to_string()])
+        .status()
+        .unwrap();
+    assert_eq!(daemon.wait().unwrap().signal(), Some(6));
+    let stacks = fs::read_to_string(folder.join("stderr")).unwrap();
+    assert!(stacks.contains("this is where every thread is"), "{stacks}");
+    for thread in ["azaion-train", "checkpoint"] {
+        assert!(
+            stacks.contains(&format!("stack of thread {thread}:\n")),
+            "{stacks}"
+        );
+    }
+    assert!(start(folder, &config).wait().unwrap().success());
+    assert!(log(folder).contains("training finished"), "{}", log(folder));
+}
