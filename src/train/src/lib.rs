@@ -9,9 +9,11 @@
 pub mod checkpoint;
 pub mod ema;
 mod error;
+mod events;
 pub mod hyper;
 mod model_file;
 pub mod optim;
+mod pages;
 mod run;
 mod run_report;
 mod scaler;

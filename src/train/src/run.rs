@@ -47,7 +47,7 @@ pub struct RunOptions {
 }
 
 /// What happens in a run, as it happens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// The run begins, or goes on.
     Started {

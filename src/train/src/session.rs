@@ -6,6 +6,7 @@ use crate::{
     ema::Ema,
     model_file,
     optim::{StepReport, Stepper},
+    pages::Pages,
     run::{BEST, CHECKPOINT, Event, Observer, REPORT, RESULTS, RunOptions, Summary},
     run_report,
     schedule::{Schedule, Settings},
@@ -50,6 +51,7 @@ pub(crate) struct Session<'a> {
     optimizer: Stepper,
     ema: Ema,
     pub(crate) position: Position,
+    pub(crate) pages: Pages,
     started: Instant,
 }
 
@@ -139,6 +141,7 @@ impl<'a> Session<'a> {
             optimizer,
             ema,
             position: fresh,
+            pages: Pages::new(&options.folder),
             started: Instant::now(),
         };
         let resumed = match checkpoint {
@@ -179,6 +182,7 @@ impl<'a> Session<'a> {
             if self.options.stop.load(Ordering::Relaxed) {
                 return Ok(Flow::Stop);
             }
+            self.pages.see(epoch + 1, mosaic, &batch);
             let ni = u64::from(epoch) * self.schedule.batches_per_epoch + self.position.batch;
             let batch_in_epoch = ni % self.schedule.batches_per_epoch + 1;
             let not_finite = |what| Error::NotFinite {
@@ -250,11 +254,12 @@ impl<'a> Session<'a> {
 
     /// Validates the average, keeps it if it is the best, and writes everything down.
     pub(crate) fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let mut sheet = run_report::Sheet::default();
         let validation = validate(
             &Network::Averaged(&self.ema.detector, &self.criteria),
             &self.measured,
             self.measuring(Head::One2Many),
-            &mut |_| {},
+            &mut |image| sheet.note(image),
         )?;
         let settings = self
             .schedule
@@ -296,6 +301,7 @@ impl<'a> Session<'a> {
             &self.options.folder.join(RESULTS),
             report::results_csv(&self.position.history).as_bytes(),
         )?;
+        self.page(&validation, sheet, observer);
         let due = self.position.epoch.is_multiple_of(self.hyper().save_period) || self.is_done();
         if due { self.save() } else { Ok(()) }
     }
@@ -394,7 +400,7 @@ impl<'a> Session<'a> {
             one2one,
             seconds: self.seconds(),
         };
-        let html = run_report::render(&self, &summary, sheet)?;
+        let html = run_report::finished(&self, &summary, sheet)?;
         store::atomic::replace(&self.options.folder.join(REPORT), html.as_bytes())?;
         Ok(summary)
     }
