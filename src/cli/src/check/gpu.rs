@@ -25,13 +25,18 @@ pub(super) fn look(context: &Context) -> Vec<Finding> {
     judge(&context.config.training.device, seen)
 }
 
-fn ask() -> Result<Seen, NvmlError> {
+/// The driver.
+pub(crate) fn nvml() -> Result<Nvml, NvmlError> {
     let open = |library: &&str| Nvml::builder().lib_path(library.as_ref()).init();
-    let nvml = LIBRARIES
+    LIBRARIES
         .iter()
         .map(open)
         .find(|opened| !matches!(opened, Err(NvmlError::LibloadingError(_))))
-        .unwrap_or_else(Nvml::init)?;
+        .unwrap_or_else(Nvml::init)
+}
+
+fn ask() -> Result<Seen, NvmlError> {
+    let nvml = nvml()?;
     let gpus = (0..nvml.device_count()?).map(|index| {
         let device = nvml.device_by_index(index)?;
         let memory = device.memory_info()?;

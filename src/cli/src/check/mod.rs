@@ -18,6 +18,7 @@ mod tree;
 use crate::{args::CheckArgs, config, program};
 use anyhow::Result;
 pub(crate) use finding::{Checked, Finding, Report};
+pub(crate) use gpu::nvml;
 use service::{Config, Credentials};
 use std::{
     path::Path,
