@@ -331,11 +331,21 @@ mod tests {
             .iter()
             .map(|(folder, run)| {
                 let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-                (name, run.as_ref().map(Option::is_some).map_err(ToString::to_string))
+                (
+                    name,
+                    run.as_ref().map(Option::is_some).map_err(ToString::to_string),
+                )
             })
             .collect();
         assert_eq!(told[0], (whole.name(), Ok(true)));
-        assert!(told[1].0 == "cut" && told[1].1.as_ref().unwrap_err().contains("run.json is no run's file"));
+        assert!(
+            told[1].0 == "cut"
+                && told[1]
+                    .1
+                    .as_ref()
+                    .unwrap_err()
+                    .contains("run.json is no run's file")
+        );
         assert_eq!(told[2..], [("half".to_owned(), Ok(false))]);
     }
 

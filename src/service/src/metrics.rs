@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn what_would_break_a_line_is_escaped_and_what_no_name_may_have_is_replaced() {
-        let odd = Family::new(Kind::Gauge, "1 mAP50-95", "a \"b\"\n\\c").with(&[("na me:", "a \"b\"\n\\c")], 1.0);
+        let odd =
+            Family::new(Kind::Gauge, "1 mAP50-95", "a \"b\"\n\\c").with(&[("na me:", "a \"b\"\n\\c")], 1.0);
         assert_eq!(
             text(&[odd]),
             "# HELP _1_mAP50_95 a \"b\"\\n\\\\c\n# TYPE _1_mAP50_95 gauge\n_1_mAP50_95{na_me_=\"a \\\"b\\\"\\n\\\\c\"} 1\n"

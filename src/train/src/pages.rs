@@ -2,7 +2,7 @@
 //!
 //! Nothing here is part of the training: it reads what was trained and measured, draws no random number and changes no
 //! state, so that a run ends in the same bits with it or without. What it costs is bounded: numbers are written after every
-//! epoch, pictures and page only when [`SHARE`] times as long has passed as they took the last time. What cannot be shown is
+//! epoch, pictures and page only when [`SHARE`] times as long has passed as they took the last time, and at the end. What cannot be shown is
 //! a warning and ends nothing.
 
 use crate::{
@@ -134,7 +134,7 @@ impl Session<'_> {
         let mut values = scalars(row);
         let epoch = row.epoch;
         let begun = Instant::now();
-        let due = self.pages.is_due();
+        let due = self.pages.is_due() || self.is_done();
         if due {
             let images = pictures(self, sheet)?;
             // The last page is the finished run's.

@@ -8,10 +8,10 @@
 mod herald;
 pub(crate) mod open_run;
 
-use crate::detect::threads;
+use crate::{detect::threads, watched};
 use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
-use herald::Herald;
+pub(crate) use herald::Herald;
 use runs::{Begin, Run, State};
 use service::{Config, notify, shutdown::Shutdown};
 use std::{
@@ -82,7 +82,7 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
         cache_bytes: CACHE_BYTES,
         stop: shutdown.flag(),
     };
-    let outcome = train::run(&options, &mut herald)?;
+    let outcome = watched::train_as_service(&root, &open, &options, &mut herald)?;
     notify::stopping();
     match outcome {
         Outcome::Stopped { epoch, batch } => {
