@@ -51,6 +51,9 @@ pub struct Run {
     pub state: State,
 }
 
+/// A folder, and its run: none where it has no `run.json`, an error where that cannot be used.
+pub type Found = (PathBuf, Result<Option<Run>, Error>);
+
 /// What a run is begun with.
 #[derive(Clone, Debug)]
 pub struct Begin {
@@ -88,7 +91,7 @@ impl Run {
     ///
     /// # Errors
     /// The folder of runs cannot be listed.
-    pub fn every(root: &Path) -> Result<Vec<(PathBuf, Result<Option<Self>, Error>)>, Error> {
+    pub fn every(root: &Path) -> Result<Vec<Found>, Error> {
         let path = root.join(RUNS);
         let listing = |source| Error::List {
             path: path.clone(),

@@ -11,6 +11,6 @@ mod folder;
 mod status;
 
 pub use code::Code;
-pub use file::{Begin, Error, Run, State};
+pub use file::{Begin, Error, Found, Run, State};
 pub use folder::{BEST, CHECKPOINT, IN_SERVICE, LOCK, REPORT, RESULTS, RUN, RUNS, STATUS};
 pub use status::{Phase, Saved, Status, StatusError};

@@ -82,8 +82,11 @@ fn text(value: &Option<impl Serialize>) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
+/// What is compared of an epoch.
+type Of = fn(&Epoch) -> f64;
+
 fn results(a: &Look, b: &Look) -> Vec<Measured> {
-    let of: [(&'static str, fn(&Epoch) -> f64); 7] = [
+    let of: [(&'static str, Of); 7] = [
         ("best epoch", |epoch| epoch.epoch.into()),
         ("mAP50-95", |epoch| epoch.map50_95),
         ("mAP50", |epoch| epoch.map50),

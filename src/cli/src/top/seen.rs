@@ -81,6 +81,9 @@ pub(super) struct Alert {
     pub result: String,
 }
 
+/// Folders and their bytes, when they were measured, and how long that took.
+type Measured = (Instant, Duration, Vec<(&'static str, u64)>);
+
 /// Looks.
 pub(super) struct Looker {
     paths: Paths,
@@ -90,7 +93,7 @@ pub(super) struct Looker {
     /// Where the queue was, oldest first.
     offsets: VecDeque<(Instant, u64)>,
     unit: Option<(Instant, Result<String, String>)>,
-    folders: Option<(Instant, Duration, Vec<(&'static str, u64)>)>,
+    folders: Option<Measured>,
     /// Which run is shown, counted from the latest.
     back: usize,
 }
@@ -129,7 +132,7 @@ impl Looker {
     /// Everything as it is now; what is costly as it was a moment ago.
     pub(super) fn look(&mut self) -> Seen {
         let seen = self.seen();
-        let due = |(at, took, _): &(Instant, Duration, _)| at.elapsed() >= MEASURE_EVERY.max(*took * 10);
+        let due = |(at, took, _): &Measured| at.elapsed() >= MEASURE_EVERY.max(*took * 10);
         // After the first look: the screen does not wait for it.
         if self.folders.as_ref().is_none_or(due) {
             self.measure(None);
@@ -223,9 +226,12 @@ impl Looker {
         let root = self.paths.root();
         let stat =
             nix::sys::statvfs::statvfs(root).map_err(|error| format!("{}: {error}", root.display()))?;
+        // As df does: what is kept for root is neither free nor used.
+        let used = stat.blocks().saturating_sub(stat.blocks_free());
+        let free = stat.blocks_available();
         Ok(Disk {
-            total: stat.blocks() * stat.fragment_size(),
-            free: stat.blocks_available() * stat.fragment_size(),
+            total: (used + free) * stat.fragment_size(),
+            free: free * stat.fragment_size(),
             folders: self.folders.as_ref().map(|(.., folders)| folders.clone()),
         })
     }

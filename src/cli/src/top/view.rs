@@ -44,7 +44,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, seen: &Seen) {
     draw_head(frame, head, seen);
     draw_run(frame, run, seen);
     let [left, right] = halves(middle);
-    part(frame, left, "GPU", gpu_lines(&seen.gpus));
+    part(
+        frame,
+        left,
+        "GPU",
+        gpu_lines(&seen.gpus, left.width.saturating_sub(2)),
+    );
     part(
         frame,
         right,
@@ -52,7 +57,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, seen: &Seen) {
         queue_lines(&seen.queue, right.width.saturating_sub(2)),
     );
     let [left, right] = halves(bottom);
-    part(frame, left, "disk", disk_lines(&seen.disk, left));
+    part(
+        frame,
+        left,
+        "disk",
+        disk_lines(&seen.disk, left.width.saturating_sub(2)),
+    );
     part(
         frame,
         right,
@@ -66,7 +76,10 @@ fn block(title: &str) -> Block<'_> {
     Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(QUIET)
-        .title(format!(" {title} ").bold())
+        .title(Line::styled(
+            format!(" {title} "),
+            Style::reset().add_modifier(Modifier::BOLD),
+        ))
 }
 
 fn part(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>) {
@@ -309,11 +322,14 @@ fn draw_chart(frame: &mut Frame<'_>, area: Rect, curves: [(&str, Color, Of); 2],
     frame.render_widget(chart, plot);
 }
 
-fn gpu_lines(gpus: &Result<Vec<Gpu>, String>) -> Vec<Line<'static>> {
+fn gpu_lines(gpus: &Result<Vec<Gpu>, String>, width: u16) -> Vec<Line<'static>> {
     let gpus = match gpus {
         Ok(gpus) if gpus.is_empty() => return vec![Line::styled("no GPU", QUIET)],
         Ok(gpus) => gpus,
-        Err(why) => return vec![Line::styled(why.clone(), QUIET)],
+        Err(why) => {
+            let lines = wrapped(why, width).into_iter();
+            return lines.map(|line| Line::styled(line, QUIET)).collect();
+        }
     };
     gpus.iter().flat_map(gpu_line).collect()
 }
@@ -382,11 +398,11 @@ fn queue_lines(queue: &Queue, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// A sentence in lines of so many columns, broken at blanks.
+/// A sentence in lines of so many columns, broken at blanks that may be broken at.
 fn wrapped(text: &str, width: u16) -> Vec<String> {
     let width = usize::from(width.max(10));
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    for word in text.split_ascii_whitespace() {
         let line = lines.last().map_or(0, |line| line.chars().count());
         if line > 0 && line + 1 + word.chars().count() > width {
             lines.push(String::new());
@@ -401,7 +417,7 @@ fn wrapped(text: &str, width: u16) -> Vec<String> {
     lines
 }
 
-fn disk_lines(disk: &Result<Disk, String>, area: Rect) -> Vec<Line<'static>> {
+fn disk_lines(disk: &Result<Disk, String>, width: u16) -> Vec<Line<'static>> {
     let disk = match disk {
         Ok(disk) => disk,
         Err(why) => return vec![Line::styled(why.clone(), WRONG)],
@@ -423,17 +439,15 @@ fn disk_lines(disk: &Result<Disk, String>, area: Rect) -> Vec<Line<'static>> {
         lines.push(Line::styled("the folders are being measured", QUIET));
         return lines;
     };
-    // Two side by side where there is room.
-    let columns = usize::from((area.width.saturating_sub(2) / 27).max(1));
-    lines.extend(folders.chunks(columns).map(|row| {
-        let cells = row.iter().flat_map(|(name, bytes)| {
-            [
-                Span::styled(format!("{name:<14}"), LABEL),
-                format!("{:>8}    ", gigabytes(*bytes)).into(),
-            ]
-        });
-        Line::from_iter(cells)
-    }));
+    let mut folders: Vec<_> = folders.iter().filter(|(_, bytes)| *bytes > 0).collect();
+    folders.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    // A number stays beside its name.
+    let told: Vec<String> = folders
+        .iter()
+        .map(|(name, bytes)| format!("{name} {}", gigabytes(*bytes)).replace(' ', "\u{a0}"))
+        .collect();
+    let rows = wrapped(&told.join(", "), width).into_iter();
+    lines.extend(rows.map(|row| Line::from(row.replace('\u{a0}', " "))));
     lines
 }
 
