@@ -44,6 +44,7 @@ struct Keeper {
     folder: PathBuf,
     kept: Vec<u8>,
     page: String,
+    warnings: Vec<String>,
     stop: Arc<AtomicBool>,
 }
 
@@ -55,7 +56,7 @@ impl Observer for Keeper {
                 self.page = fs::read_to_string(self.folder.join(REPORT)).unwrap();
             }
             Event::Epoch { row, .. } if row.epoch == 2 => self.stop.store(true, Ordering::Relaxed),
-            Event::Warning(text) => panic!("{text}"),
+            Event::Warning(text) => self.warnings.push(text.to_owned()),
             _ => {}
         }
     }
@@ -71,6 +72,7 @@ fn repeated(folder: &Path) -> (PathBuf, String) {
         folder: options.folder.clone(),
         kept: Vec::new(),
         page: String::new(),
+        warnings: Vec::new(),
         stop: Arc::clone(&options.stop),
     };
     assert!(matches!(
@@ -83,6 +85,7 @@ fn repeated(folder: &Path) -> (PathBuf, String) {
         run(&options, &mut keeper).unwrap(),
         Outcome::Finished(_)
     ));
+    assert!(keeper.warnings.is_empty(), "{:?}", keeper.warnings);
     (options.folder, keeper.page)
 }
 
