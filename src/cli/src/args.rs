@@ -1,7 +1,7 @@
 //! The command line of `azaion`, as data.
 
 use crate::alert::Unit;
-use crate::{check, deploy, import};
+use crate::{check, deploy, import, runs, top};
 use clap::{Args, Parser, Subcommand};
 use service::config::Profile;
 use std::ffi::OsString;
@@ -48,6 +48,11 @@ pub enum Command {
     Check(CheckArgs),
     /// Write down that a unit failed, with its last words: for the alert unit.
     Alert(AlertArgs),
+    /// Look at training runs: list, show, compare two, find a report.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// Watch run, GPU, queue, disk and alerts on one screen.
+    Top(top::TopArgs),
     /// Switch to another version, see whether it works, and go back by itself where it does not.
     #[command(subcommand)]
     Deploy(DeployCommand),

@@ -15,5 +15,8 @@ mod manager;
 pub mod place;
 pub mod program;
 pub mod queue;
+pub mod runs;
 pub mod scenes;
+pub mod top;
 pub mod trainer;
+pub mod tree;

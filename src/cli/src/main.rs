@@ -5,7 +5,7 @@ use cli::{
     args::{AlertArgs, Cli, Command, ImportCommand},
     check, config, console, deploy, import_yolo,
     program::{level, level_beside_report, parse, told},
-    queue, trainer,
+    queue, runs, top, trainer,
 };
 use service::{log, shutdown::Shutdown};
 use std::process::ExitCode;
@@ -39,6 +39,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             check::run(&args)
         }
         Command::Alert(args) => alerted(&args, cli.verbose),
+        Command::Runs(command) => {
+            at_work(cli.verbose)?;
+            runs::run(&command)
+        }
+        Command::Top(args) => {
+            let shutdown = at_work(cli.verbose)?;
+            top::run(&args, &shutdown)
+        }
         Command::Deploy(command) => {
             log::init_human(level_beside_report(cli.verbose), console::print)?;
             deploy::run(&command, &Shutdown::install()?)

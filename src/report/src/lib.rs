@@ -1,4 +1,4 @@
-//! What a training run says about itself: one HTML file, one `results.csv`, and boxes drawn on images.
+//! What a training run says about itself: one HTML file, one `results.csv`, TensorBoard's events, and boxes drawn on images.
 //!
 //! [`render`] turns a [`RunReport`] into a complete page: no script, no network, no external font, every image
 //! inlined, so that the file can be mailed, archived or printed and still be read in ten years. The page is
@@ -10,7 +10,9 @@
 
 mod chart;
 mod confusion;
+mod contact;
 mod draw;
+pub mod events;
 mod exact;
 mod font;
 mod html;
@@ -28,6 +30,7 @@ mod training;
 mod verdict;
 
 pub use confusion::{Confusion, ConfusionError};
+pub use contact::ContactSheet;
 pub use draw::draw_boxes;
 pub use labels::{LabelStats, Split};
 pub use model::{

@@ -30,10 +30,12 @@ pub struct RunReport {
     pub history: Vec<EpochRow>,
     /// The epoch (as in [`EpochRow::epoch`]) whose weights were kept.
     pub best_epoch: Option<u32>,
+    /// Seconds to the end of the run, while it is trained.
+    pub left_s: Option<f64>,
     /// The final validation, one entry a head; the first one is the headline. Where it is empty, the best epoch of
     /// the history takes its place.
     pub scores: Vec<Scores>,
-    /// The final validation, class by class.
+    /// The last validation, class by class.
     pub classes: Vec<ClassRow>,
     /// Precision over recall.
     pub pr: Vec<Curve>,
@@ -43,6 +45,8 @@ pub struct RunReport {
     pub confusion: Option<Confusion>,
     /// Validation images with true and predicted boxes, in the order to be shown.
     pub sheet: Vec<SheetImage>,
+    /// Images as they were trained on, after augmentation, with their boxes as [`SheetImage::predicted`].
+    pub augmented: Vec<SheetImage>,
     /// What the dataset's labels look like.
     pub labels: Option<LabelStats>,
     /// What a reader must know before believing the numbers.
@@ -160,7 +164,7 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A validation image and what was true and predicted on it.
+/// An image and what was true and predicted on it.
 #[derive(Clone, Debug)]
 pub struct SheetImage {
     /// The pixels.

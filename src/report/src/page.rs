@@ -30,7 +30,8 @@ impl fmt::Display for Page<'_> {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
              <meta http-equiv=\"Content-Security-Policy\" \
              content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\
-             <title>{title} – training report</title><style>\n{STYLE}</style></head><body><main>",
+             {refresh}<title>{title} – training report</title><style>\n{STYLE}</style></head><body><main>",
+            refresh = self.refresh(),
             title = Esc(&report.title)
         )?;
         self.header(f)?;
@@ -41,7 +42,8 @@ impl fmt::Display for Page<'_> {
         if let Some(confusion) = &report.confusion {
             Matrix(confusion).fmt(f)?;
         }
-        Sheet(&report.sheet).fmt(f)?;
+        Sheet::Validation(&report.sheet).fmt(f)?;
+        Sheet::Training(&report.augmented).fmt(f)?;
         if let Some(labels) = &report.labels {
             Labels(labels).fmt(f)?;
         }
@@ -51,6 +53,14 @@ impl fmt::Display for Page<'_> {
 }
 
 impl Page<'_> {
+    /// A browser loads the page of a running run again by itself.
+    fn refresh(&self) -> &'static str {
+        match self.0.progress {
+            Progress::Running => "<meta http-equiv=\"refresh\" content=\"60\"/>",
+            _ => "",
+        }
+    }
+
     fn header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.0;
         write!(

@@ -59,16 +59,25 @@ pub fn header(groups: usize) -> String {
 /// The line of one epoch, with its line end, for so many parameter groups.
 #[must_use]
 pub fn line(row: &EpochRow, groups: usize) -> String {
+    let missing = groups.saturating_sub(row.lr.len());
+    let numbers = named(row)
+        .map(|(_, value)| value)
+        .chain(std::iter::repeat_n(f64::NAN, missing))
+        .map(|value| general(value, 6));
+    joined([row.epoch.to_string()].into_iter().chain(numbers))
+}
+
+/// What a line holds, behind the epoch: names of the columns and their values.
+pub fn named(row: &EpochRow) -> impl Iterator<Item = (String, f64)> {
+    let names = columns(row.lr.len()).skip(1);
     let metrics = [row.precision, row.recall, row.map50, row.map50_95];
-    let lr = (0..groups).map(|group| row.lr.get(group).copied().unwrap_or(f64::NAN));
-    let numbers = [row.time_s]
+    let values = [row.time_s]
         .into_iter()
         .chain(row.train)
         .chain(metrics)
         .chain(row.val)
-        .chain(lr)
-        .map(|v| general(v, 6));
-    joined([row.epoch.to_string()].into_iter().chain(numbers))
+        .chain(row.lr.clone());
+    names.zip(values)
 }
 
 /// Reads the file back.

@@ -1,4 +1,5 @@
-//! The sheet: validation images with what is there (dashed, white) and what the model saw (in the class's colour).
+//! The sheets: validation images with what is there (dashed, white) and what the model saw (in the class's colour), and
+//! training images as augmentation made them, with their boxes (in the class's colour too).
 //!
 //! The boxes are SVG over the JPEG, not pixels in it: they stay sharp, and hovering one names it. Fonts are not known
 //! when the page is written, so every label is told how wide to be and fits its background in any of them.
@@ -19,22 +20,46 @@ const MOST_LABELLED: usize = 60;
 /// The labels' font size on an image shown at [`MAX_WIDTH`].
 const FONT_SIZE: f32 = 15.0;
 
-/// The section.
-pub(crate) struct Sheet<'a>(pub &'a [SheetImage]);
+/// A section of images.
+pub(crate) enum Sheet<'a> {
+    /// Measured ones.
+    Validation(&'a [SheetImage]),
+    /// Those that were trained on.
+    Training(&'a [SheetImage]),
+}
 
 impl fmt::Display for Sheet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        let (title, images) = match self {
+            Self::Validation(images) => ("Images", *images),
+            Self::Training(images) => ("Training images as augmented", *images),
+        };
+        if images.is_empty() {
             return Ok(());
         }
-        f.write_str("<section><h2>Images</h2>")?;
-        self.legend(f)?;
-        f.write_str("<div class=\"sheet\">")?;
-        for image in self.0.iter().take(MOST_IMAGES) {
-            Card(image).fmt(f)?;
+        write!(f, "<section><h2>{title}</h2><ul class=\"legend\">")?;
+        if let Self::Validation(_) = self {
+            f.write_str(
+                "<li><i class=\"truth\"></i>labelled</li>\
+                 <li><i class=\"seen\"></i>detected, with its score</li>",
+            )?;
+        }
+        classes(f, images)?;
+        f.write_str("</ul><div class=\"sheet\">")?;
+        for image in images.iter().take(MOST_IMAGES) {
+            let alt = match self {
+                Self::Validation(_) => format!(
+                    "{}: {} labelled, {} detected",
+                    image.caption,
+                    image.truth.len(),
+                    image.predicted.len()
+                ),
+                Self::Training(_) => format!("{}: {} labelled", image.caption, image.predicted.len()),
+            };
+            Card { image, alt }.fmt(f)?;
         }
         f.write_str("</div>")?;
-        match self.0.len().saturating_sub(MOST_IMAGES) {
+        match images.len().saturating_sub(MOST_IMAGES) {
             0 => {}
             more => write!(f, "<p class=\"aside\">{more} more images are not shown.</p>")?,
         }
@@ -42,33 +67,26 @@ impl fmt::Display for Sheet<'_> {
     }
 }
 
-impl Sheet<'_> {
-    fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "<ul class=\"legend\"><li><i class=\"truth\"></i>labelled</li>\
-             <li><i class=\"seen\"></i>detected, with its score</li>",
-        )?;
-        let mut classes: Vec<(&str, Color)> = Vec::new();
-        for found in self.0.iter().take(MOST_IMAGES).flat_map(|image| &image.predicted) {
-            if !classes.iter().any(|(name, _)| *name == found.label) {
-                classes.push((&found.label, found.color));
-            }
+/// The legend's entries of the classes that are drawn in colour.
+fn classes(f: &mut fmt::Formatter<'_>, images: &[SheetImage]) -> fmt::Result {
+    let mut classes: Vec<(&str, Color)> = Vec::new();
+    for found in images.iter().take(MOST_IMAGES).flat_map(|image| &image.predicted) {
+        if !classes.iter().any(|(name, _)| *name == found.label) {
+            classes.push((&found.label, found.color));
         }
-        classes.sort_unstable_by_key(|(name, _)| *name);
-        for (name, color) in classes {
-            write!(
-                f,
-                "<li><i class=\"hue dot\" {}></i>{}</li>",
-                Hue(color),
-                Esc(name)
-            )?;
-        }
-        f.write_str("</ul>")
     }
+    classes.sort_unstable_by_key(|(name, _)| *name);
+    classes.into_iter().try_for_each(|(name, color)| {
+        let hue = Hue(color);
+        write!(f, "<li><i class=\"hue dot\" {hue}></i>{}</li>", Esc(name))
+    })
 }
 
-/// One image of the sheet.
-struct Card<'a>(&'a SheetImage);
+/// One image of a sheet.
+struct Card<'a> {
+    image: &'a SheetImage,
+    alt: String,
+}
 
 impl fmt::Display for Card<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,18 +95,13 @@ impl fmt::Display for Card<'_> {
             caption,
             truth,
             predicted,
-        } = self.0;
+        } = self.image;
         let (width, height) = (picture.width(), picture.height());
-        let alt = format!(
-            "{caption}: {} labelled, {} detected",
-            truth.len(),
-            predicted.len()
-        );
         write!(
             f,
             "<figure class=\"card shot\"><svg role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {width} {height}\">\
              <image href=\"{}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\"/>",
-            Esc(alt),
+            Esc(&self.alt),
             picture.data_uri()
         )?;
         let boxes = Boxes {
@@ -172,7 +185,8 @@ fn caption(found: &BoundingBox, named: bool) -> String {
         (Some(score), true) => format!("{} {score:.2}", found.label),
         (Some(score), false) if score < 0.995 => format!("{score:.2}").trim_start_matches('0').to_owned(),
         (Some(score), false) => format!("{score:.0}"),
-        (None, _) => found.label.clone(),
+        (None, true) => found.label.clone(),
+        (None, false) => String::new(),
     }
 }
 

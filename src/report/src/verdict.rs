@@ -4,7 +4,7 @@
 //! the data supports it: no trend from a handful of epochs, no weakest class among one.
 
 use crate::model::{EpochRow, Progress, RunReport, Scores};
-use crate::number::Unit;
+use crate::number::{Duration, Unit};
 
 /// Fewer epochs than this have no trend.
 const LEAST_FOR_TREND: usize = 12;
@@ -85,8 +85,12 @@ fn standing(report: &RunReport) -> String {
     };
     match &report.progress {
         Progress::Running => {
+            let left = report
+                .left_s
+                .filter(|left| left.is_finite())
+                .map_or_else(String::new, |left| format!(", about {} left", Duration(left)));
             format!(
-                "Epoch {} of {planned} is done; the best so far is {reached}.",
+                "Epoch {} of {planned} is done{left}; the best so far is {reached}.",
                 last.epoch
             )
         }

@@ -51,6 +51,9 @@ pub struct Run {
     pub state: State,
 }
 
+/// A folder, and its run: none where it has no `run.json`, an error where that cannot be used.
+pub type Found = (PathBuf, Result<Option<Run>, Error>);
+
 /// What a run is begun with.
 #[derive(Clone, Debug)]
 pub struct Begin {
@@ -81,6 +84,30 @@ impl Run {
         }
         runs.sort_by(|a, b| (a.begun, &a.folder).cmp(&(b.begun, &b.folder)));
         Ok(runs)
+    }
+
+    /// The folders in which a run is or was, by name, each with its run or with what is wrong with it: nothing that is
+    /// damaged hides the others. A folder without `run.json` counts where it holds another file of a run.
+    ///
+    /// # Errors
+    /// The folder of runs cannot be listed.
+    pub fn every(root: &Path) -> Result<Vec<Found>, Error> {
+        let path = root.join(RUNS);
+        let listing = |source| Error::List {
+            path: path.clone(),
+            source,
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&path).map_err(listing)? {
+            let folder = entry.map_err(listing)?.path();
+            let run = Self::at(&folder);
+            let is_one = !matches!(run, Ok(None)) || folder::has_traces(&folder);
+            if is_one {
+                found.push((folder, run));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
     }
 
     /// The run that is not finished, if there is one; the latest, should there be several.
@@ -291,6 +318,38 @@ mod tests {
         let moved = root.path().join("models/kept");
         fs::rename(root.path().join(&run.folder), &moved).unwrap();
         assert_eq!(Run::at(&moved).unwrap().unwrap().folder, Path::new("models/kept"));
+    }
+
+    #[test]
+    fn what_is_damaged_is_listed_beside_the_others_and_foreign_folders_are_not() {
+        let root = root();
+        let whole = begin(root.path());
+        let models = root.path().join(RUNS);
+        for (folder, file) in [("cut", RUN), ("half", folder::CHECKPOINT), ("notes", "notes.txt")] {
+            fs::create_dir(models.join(folder)).unwrap();
+            fs::write(models.join(folder).join(file), "{").unwrap();
+        }
+        let found = Run::every(root.path()).unwrap();
+        let told: Vec<_> = found
+            .iter()
+            .map(|(folder, run)| {
+                let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+                (
+                    name,
+                    run.as_ref().map(Option::is_some).map_err(ToString::to_string),
+                )
+            })
+            .collect();
+        assert_eq!(told[0], (whole.name(), Ok(true)));
+        assert!(
+            told[1].0 == "cut"
+                && told[1]
+                    .1
+                    .as_ref()
+                    .unwrap_err()
+                    .contains("run.json is no run's file")
+        );
+        assert_eq!(told[2..], [("half".to_owned(), Ok(false))]);
     }
 
     #[test]

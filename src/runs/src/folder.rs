@@ -20,6 +20,9 @@ pub const REPORT: &str = "report.html";
 /// A line an epoch.
 pub const RESULTS: &str = "results.csv";
 
+/// Where the run stands, while it is trained.
+pub const STATUS: &str = "status.json";
+
 /// Makes the folder of a new run; its path is relative to the root.
 pub(crate) fn create(root: &Path) -> Result<PathBuf, Error> {
     let date = jiff::Zoned::now().date();
@@ -39,4 +42,11 @@ pub(crate) fn create(root: &Path) -> Result<PathBuf, Error> {
         }
     }
     Err(Error::NoName { date })
+}
+
+/// Whether a file that only runs have is in there.
+pub(crate) fn has_traces(folder: &Path) -> bool {
+    [CHECKPOINT, RESULTS, STATUS, BEST]
+        .iter()
+        .any(|name| folder.join(name).is_file())
 }

@@ -8,7 +8,9 @@
 mod code;
 mod file;
 mod folder;
+mod status;
 
 pub use code::Code;
-pub use file::{Begin, Error, Run, State};
-pub use folder::{BEST, CHECKPOINT, IN_SERVICE, LOCK, REPORT, RESULTS, RUN, RUNS};
+pub use file::{Begin, Error, Found, Run, State};
+pub use folder::{BEST, CHECKPOINT, IN_SERVICE, LOCK, REPORT, RESULTS, RUN, RUNS, STATUS};
+pub use status::{Phase, Saved, Status, StatusError};

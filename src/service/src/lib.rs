@@ -6,6 +6,7 @@
 //! | [`secret`] | secrets from systemd credentials or files, redacted and wiped |
 //! | [`log`] | structured logs: journald, JSON lines, or a line for a person |
 //! | [`shutdown`] | SIGINT and SIGTERM as a flag; a second signal ends at once |
+//! | [`metrics`] | metrics as a text file for Prometheus |
 //! | [`notify`] | readiness, status and watchdog towards systemd |
 //!
 //! The environment is not configuration (CFG-2). The only variables read here are systemd's own protocol:
@@ -13,6 +14,7 @@
 
 pub mod config;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod secret;
 pub mod shutdown;

@@ -32,6 +32,19 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_on(&Real::new(), path, bytes)
 }
 
+/// [`replace`] without any sync, for what tells of a moment and is written anew in the next one. A reader finds the old file or
+/// the new one, whole, also where the writer was killed; after a power cut it may find an empty one, or none.
+pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = aside(path);
+    let written = std::fs::write(&aside, bytes).map_err(Error::io("write", &aside));
+    let renamed = written.and_then(|()| std::fs::rename(&aside, path).map_err(Error::io("replace", path)));
+    if renamed.is_err() {
+        // Best effort: the error that counts is the first one.
+        let _ = std::fs::remove_file(&aside);
+    }
+    renamed
+}
+
 /// [`replace`] for content that is produced as it is written. If `write` fails, the target is untouched.
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     let aside = aside(path);
@@ -134,6 +147,20 @@ mod tests {
         replace(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(Real::new().list(dir.path()).unwrap(), ["classes.json"]);
+    }
+
+    #[test]
+    fn what_is_replaced_without_a_sync_is_whole_and_a_failure_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        replace_unsynced(&path, b"old").unwrap();
+        replace_unsynced(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        assert!(replace_unsynced(&dir.path().join("folder"), b"x").is_err());
+        let mut left = Real::new().list(dir.path()).unwrap();
+        left.sort();
+        assert_eq!(left, ["folder", "status.json"]);
     }
 
     #[test]

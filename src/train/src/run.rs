@@ -103,7 +103,7 @@ pub struct Control {
 }
 
 /// What happens in a run, as it happens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// The run begins, or goes on.
     Started {

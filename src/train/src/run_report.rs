@@ -1,7 +1,10 @@
-//! From a finished run to its page: curves, tables and a sheet of validation images.
+//! From a run to its page, finished or not: curves, tables and sheets of images.
 
 use crate::{Error, Summary, session::Session, validate::Measured};
-use detector::{Detection, metrics::Truth};
+use detector::{
+    Detection,
+    metrics::{Metrics, Truth},
+};
 use report::{
     BoundingBox, ClassRow, Color, Confusion, Curve, Fact, LabelStats, Picture, Progress, RunReport, Scores,
     SheetImage, Split, class_color,
@@ -117,40 +120,66 @@ fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
     both / (area(a) + area(b) - both + 1e-7)
 }
 
-/// The run's page.
-pub fn render(session: &Session<'_>, summary: &Summary, sheet: Sheet) -> Result<String, Error> {
-    let names = &session.train.names;
-    let metrics = &summary.one2many.metrics;
+/// The page of a finished run.
+pub fn finished(session: &Session<'_>, summary: &Summary, sheet: Sheet) -> Result<String, Error> {
     let hyper = session.hyper();
-    let used = used_classes(session);
+    let scores = [
+        ("one-to-many head + NMS", &summary.one2many),
+        ("one-to-one head", &summary.one2one),
+    ]
+    .map(|(head, v)| Scores {
+        head: head.to_owned(),
+        precision: v.metrics.precision,
+        recall: v.metrics.recall,
+        map50: v.metrics.map50,
+        map50_95: v.metrics.map50_95,
+    });
     let report = RunReport {
-        title: summary
-            .folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
         progress: if summary.epochs == hyper.epochs {
             Progress::Finished
         } else {
             Progress::Stopped(format!("no better model for {} epochs", hyper.patience))
         },
-        planned_epochs: hyper.epochs,
-        facts: facts(session, summary),
+        scores: scores.to_vec(),
+        ..shown(session, &summary.one2many.metrics, pictures(session, sheet)?)?
+    };
+    Ok(report::render(&report))
+}
+
+/// The page of a run whose epoch was just measured.
+pub(crate) fn running(
+    session: &Session<'_>,
+    metrics: &Metrics,
+    sheet: &[SheetImage],
+) -> Result<String, Error> {
+    let history = &session.position.history;
+    let seconds = history.last().map_or(0.0, |row| row.time_s);
+    let left = session.hyper().epochs.saturating_sub(session.position.epoch);
+    let report = RunReport {
+        progress: Progress::Running,
+        left_s: Some(seconds / history.len().max(1) as f64 * f64::from(left)),
+        notes: vec!["Curves, classes and images are those of the last validation.".to_owned()],
+        ..shown(session, metrics, sheet.to_vec())?
+    };
+    Ok(report::render(&report))
+}
+
+/// What a page shows wherever the run stands.
+fn shown(session: &Session<'_>, metrics: &Metrics, sheet: Vec<SheetImage>) -> Result<RunReport, Error> {
+    let names = &session.train.names;
+    let used = used_classes(session);
+    Ok(RunReport {
+        title: session
+            .options
+            .folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        planned_epochs: session.hyper().epochs,
+        facts: facts(session),
         history: session.position.history.clone(),
-        best_epoch: Some(summary.best.epoch),
-        scores: [
-            ("one-to-many head + NMS", &summary.one2many),
-            ("one-to-one head", &summary.one2one),
-        ]
-        .map(|(head, v)| Scores {
-            head: head.to_owned(),
-            precision: v.metrics.precision,
-            recall: v.metrics.recall,
-            map50: v.metrics.map50,
-            map50_95: v.metrics.map50_95,
-        })
-        .to_vec(),
+        best_epoch: session.position.best.map(|best| best.epoch),
         classes: metrics
             .per_class
             .iter()
@@ -164,19 +193,18 @@ pub fn render(session: &Session<'_>, summary: &Summary, sheet: Sheet) -> Result<
                 ap50_95: c.ap50_95,
             })
             .collect(),
-        pr: curves(session, summary, &used, |c| &c.pr),
-        f1: curves(session, summary, &used, |c| &c.f1),
+        pr: curves(names, metrics, &used, |c| &c.pr),
+        f1: curves(names, metrics, &used, |c| &c.f1),
         confusion: Some(confusion(names, &used, &metrics.confusion)?),
-        sheet: pictures(session, &used, sheet)?,
+        sheet,
+        augmented: augmented(session),
         labels: Some(labels(session)),
         warnings: warnings(session),
-        notes: Vec::new(),
-        paths: Vec::new(),
-    };
-    Ok(report::render(&report))
+        ..RunReport::default()
+    })
 }
 
-fn name(names: &[String], class: u16) -> String {
+pub(crate) fn name(names: &[String], class: u16) -> String {
     names
         .get(usize::from(class))
         .cloned()
@@ -211,8 +239,9 @@ fn used_classes(session: &Session<'_>) -> UsedClasses {
     )
 }
 
-fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
+fn facts(session: &Session<'_>) -> Vec<Fact> {
     let hyper = session.hyper();
+    let seconds = session.position.history.last().map_or(0.0, |row| row.time_s);
     let precision = match session.execution.precision {
         torch::Precision::BFloat16 => "bf16 autocast",
         torch::Precision::Float16 => "fp16 autocast, scaled loss",
@@ -244,7 +273,10 @@ fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
                 session.valid.items.len()
             ),
         ),
-        Fact::new("Epochs", format!("{} of {}", summary.epochs, hyper.epochs)),
+        Fact::new(
+            "Epochs",
+            format!("{} of {}", session.position.epoch, hyper.epochs),
+        ),
         Fact::new("Batch", hyper.batch),
         Fact::new(
             "Optimiser",
@@ -253,7 +285,7 @@ fn facts(session: &Session<'_>, summary: &Summary) -> Vec<Fact> {
         Fact::new("Precision", precision),
         Fact::new("Device", session.execution),
         Fact::new("Seed", hyper.seed),
-        Fact::new("Duration", format!("{:.0} s", summary.seconds)),
+        Fact::new("Duration", format!("{seconds:.0} s")),
         Fact::new(
             "Dataset",
             &session.position.dataset[..12.min(session.position.dataset.len())],
@@ -270,12 +302,11 @@ fn warnings(session: &Session<'_>) -> Vec<String> {
 
 /// The mean curve, then each class's.
 fn curves(
-    session: &Session<'_>,
-    summary: &Summary,
+    names: &[String],
+    metrics: &Metrics,
     used: &UsedClasses,
     which: impl Fn(&detector::metrics::Curves) -> &Vec<f64>,
 ) -> Vec<Curve> {
-    let metrics = &summary.one2many.metrics;
     let points = |values: &[f64]| {
         let last = values.len().saturating_sub(1).max(1) as f64;
         values
@@ -290,7 +321,7 @@ fn curves(
         points: points(which(&metrics.curves)),
     };
     let classes = metrics.per_class.iter().map(|c| Curve {
-        name: name(&session.train.names, c.class),
+        name: name(names, c.class),
         color: Some(used.color(c.class)),
         points: points(which(&c.curves)),
     });
@@ -316,7 +347,9 @@ fn confusion(
     Ok(Confusion::from_counts(names, table)?)
 }
 
-fn pictures(session: &Session<'_>, used: &UsedClasses, sheet: Sheet) -> Result<Vec<SheetImage>, Error> {
+/// The chosen validation images, worst first.
+pub(crate) fn pictures(session: &Session<'_>, sheet: Sheet) -> Result<Vec<SheetImage>, Error> {
+    let used = used_classes(session);
     let boxed = |xyxy, class, score| BoundingBox {
         xyxy,
         label: name(&session.train.names, class),
@@ -353,6 +386,27 @@ fn pictures(session: &Session<'_>, used: &UsedClasses, sheet: Sheet) -> Result<V
             })
         })
         .collect()
+}
+
+/// The first images that this process trained on, with mosaic and without.
+pub(crate) fn augmented(session: &Session<'_>) -> Vec<SheetImage> {
+    let used = used_classes(session);
+    let seen = session.pages.seen().iter();
+    seen.map(|seen| SheetImage {
+        picture: seen.picture().clone(),
+        caption: seen.caption(),
+        truth: Vec::new(),
+        predicted: seen
+            .boxes()
+            .map(|(class, xyxy)| BoundingBox {
+                xyxy,
+                label: name(&session.train.names, class),
+                score: None,
+                color: used.color(class),
+            })
+            .collect(),
+    })
+    .collect()
 }
 
 fn labels(session: &Session<'_>) -> LabelStats {

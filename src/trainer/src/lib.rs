@@ -2,9 +2,12 @@
 //! operator's tool and the queue are built, shipped and rolled back without it.
 
 pub mod args;
+mod bar;
 pub mod convert;
 pub mod demo;
 pub mod detect;
 pub mod measure;
+mod pace;
 pub mod probe;
 pub mod service;
+mod watched;

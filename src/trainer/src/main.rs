@@ -5,7 +5,11 @@ use cli::{
     program::{level, parse, told},
 };
 use service::{log, notify, shutdown::Shutdown};
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{IsTerminal, stdout},
+    path::Path,
+    process::ExitCode,
+};
 use train::Control;
 use trainer::{
     args::{Cli, Command, ModelCommand},
@@ -38,9 +42,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The service's failures are log lines, and systemd's status.
+/// The service's failures are log lines, and systemd's status. A terminal gets lines for a person, around the bar.
 fn serve(config: &Path, dataset: Option<&str>, verbose: u8) -> anyhow::Result<ExitCode> {
-    log::init("training", log::Format::of_a_daemon(), log::level(verbose))?;
+    if stdout().is_terminal() {
+        log::init_human(log::level(verbose), console::print)?;
+    } else {
+        log::init("training", log::Format::of_a_daemon(), log::level(verbose))?;
+    }
     let shutdown = Shutdown::install()?;
     let [save, drain] = Shutdown::wishes()?;
     torch::print_stacks_on_abort();

@@ -8,6 +8,7 @@
 //! - [`trial`] soaks and times the queue against a real broker;
 //! - [`parity`] compares azaion with the [`reference`] package, run as a black box;
 //! - [`brokers`] and [`rstream`] bring what the queue is tested against;
+//! - [`tensorboard`] brings the reader that events are tested with;
 //! - [`apt`] installs what Debian has, [`host`] what units and module are tested with;
 //! - [`programs`] builds what they run, [`resident`] reads what it holds;
 //! - [`fuzz`] feeds the decoders of foreign bytes with what libFuzzer makes up;
@@ -40,5 +41,6 @@ pub mod rstream;
 pub mod sbom;
 pub mod secrets;
 pub mod soak;
+pub mod tensorboard;
 pub mod trial;
 pub mod workspace;

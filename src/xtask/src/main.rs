@@ -25,6 +25,7 @@ use xtask::rstream;
 use xtask::sbom;
 use xtask::secrets;
 use xtask::soak;
+use xtask::tensorboard;
 use xtask::trial;
 use xtask::workspace::{Workspace, cache_dir, process_env};
 
@@ -117,7 +118,7 @@ struct SetupOptions {
     /// Take the wheels from this folder and fetch nothing
     #[arg(long, value_name = "DIR")]
     wheels: Option<PathBuf>,
-    /// Also bring what the queue is tested against: RabbitMQ 3.10.8 and 4.0.5, Python's rstream
+    /// Also bring what the queue is tested against: RabbitMQ 3.10.8 and 4.0.5, Python's rstream, and TensorBoard
     #[arg(long)]
     brokers: bool,
     /// Also bring what units and NixOS module are tested with: systemd's tools and containers, Nix
@@ -340,6 +341,8 @@ fn setup_brokers() -> anyhow::Result<()> {
     }
     let python = rstream::interpreter(&process_env)?;
     println!("rstream is ready: {}", python.display());
+    let python = tensorboard::interpreter(&process_env)?;
+    println!("TensorBoard is ready: {}", python.display());
     Ok(())
 }
 

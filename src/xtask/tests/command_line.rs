@@ -204,7 +204,7 @@ fn every_step_is_named_the_ones_after_a_failure_run_and_the_last_line_counts_tes
         "[2/10] clippy: ok",
         "[3/10] nixfmt, deadnix: ok",
         "[4/10] actionlint: ok",
-        "[5/10] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
+        "[5/10] brokers: RabbitMQ 3.10.8 and 4.0.5, rstream, TensorBoard: skipped (RabbitMQ 3.10.8: dpkg-deb is missing",
         "[6/10] systemd's tools and Nix: skipped (systemd-analyze is missing",
         "[7/10] tests: ok",
         "    skipped: queue broker: rabbitmq-server is not installed",

@@ -12,4 +12,5 @@ mod config;
 mod deploy;
 mod import;
 mod queue;
+mod runs;
 mod split;

@@ -38,6 +38,7 @@ impl Session<'_> {
                 return Ok(Flow::Stop);
             }
             self.save_where_due(observer)?;
+            self.pages.see(epoch + 1, mosaic, &staged.batch);
             let at = (epoch, self.position.batch);
             let remedy = if self.position.guards.set_aside.contains(&at) {
                 self.pass_over();

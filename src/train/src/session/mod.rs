@@ -11,6 +11,7 @@ use crate::{
     guard::{self, Guards},
     model_file,
     optim::Stepper,
+    pages::Pages,
     run::{BEST, Event, Observer, REPORT, RESULTS, RunOptions, Summary},
     run_report,
     schedule::Schedule,
@@ -56,6 +57,7 @@ pub(crate) struct Session<'a> {
     optimizer: Stepper,
     ema: Ema,
     pub(crate) position: Position,
+    pub(crate) pages: Pages,
     started: Instant,
     /// Images that are taken through the network at a time, where memory does not suffice for a batch.
     micro_batch: usize,
@@ -152,6 +154,7 @@ impl<'a> Session<'a> {
                 .unwrap_or(fresh.hyper.batch)
                 .clamp(1, fresh.hyper.batch),
             position: fresh,
+            pages: Pages::new(&options.folder),
             started: Instant::now(),
             cooling: Cooling::default(),
             writer: Writer::new(shelf.clone()).map_err(Error::Writer)?,
@@ -188,7 +191,8 @@ impl<'a> Session<'a> {
 
     /// Validates the average, keeps it if it is the best, and writes everything down.
     pub(crate) fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        let validation = self.validate_average(observer)?;
+        let mut sheet = run_report::Sheet::default();
+        let validation = self.validate_average(&mut sheet, observer)?;
         let settings = self.settings(self.iteration().saturating_sub(1));
         let metrics = &validation.metrics;
         let rounded = |v: f64| (v * 1e5).round_ties_even() / 1e5;
@@ -228,12 +232,17 @@ impl<'a> Session<'a> {
             &self.options.folder.join(RESULTS),
             report::results_csv(&self.position.history).as_bytes(),
         )?;
+        self.page(&validation, sheet, observer);
         let due = self.position.epoch.is_multiple_of(self.hyper().save_period) || self.is_done();
         if due { self.save() } else { Ok(()) }
     }
 
     /// Measures the average, with smaller batches where memory runs out.
-    fn validate_average(&mut self, observer: &mut dyn Observer) -> Result<Validation, Error> {
+    fn validate_average(
+        &mut self,
+        sheet: &mut run_report::Sheet,
+        observer: &mut dyn Observer,
+    ) -> Result<Validation, Error> {
         let all = self.valid.items.len();
         loop {
             let mut done = 0;
@@ -241,7 +250,8 @@ impl<'a> Session<'a> {
                 &Network::Averaged(&self.ema.detector, &self.criteria),
                 &self.measured,
                 self.measuring(Head::One2Many),
-                &mut |_| {
+                &mut |image| {
+                    sheet.note(image);
                     done += 1;
                     observer.on(Event::Validating { done, all });
                 },
@@ -317,7 +327,7 @@ impl<'a> Session<'a> {
             one2one,
             seconds: self.seconds(),
         };
-        let html = run_report::render(&self, &summary, sheet)?;
+        let html = run_report::finished(&self, &summary, sheet)?;
         store::atomic::replace(&self.options.folder.join(REPORT), html.as_bytes())?;
         Ok(summary)
     }

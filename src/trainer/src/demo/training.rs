@@ -3,17 +3,15 @@
 use super::{Flow, State};
 use crate::{
     args::{DemoArgs, PrecisionArg},
+    bar::Bar,
     detect::threads,
     service::open_run,
+    watched,
 };
 use anyhow::{Context, Result};
-use cli::console::Task;
 use runs::{Begin, Run};
 use service::shutdown::Shutdown;
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::path::{Path, PathBuf};
 use train::{Control, Event, Hyper, Observer, Outcome, Precision, RunOptions, Start, Summary};
 
 /// Memory for decoded images.
@@ -64,12 +62,15 @@ pub fn train(
             hyper,
         )
     };
-    let mut bar = Bar::new(args.epochs);
-    let outcome = train::run(&options, &mut bar)?;
+    let mut told = Told {
+        bar: Bar::default(),
+        epochs: args.epochs,
+    };
+    let outcome = watched::train(&state.root, &run, &options, &mut [&mut told])?;
     match outcome {
         Outcome::Stopped { epoch, batch } => {
             let text = format!("stopped in epoch {epoch} of {} after batch {batch}", args.epochs);
-            let seconds = bar.task.done(&text);
+            let seconds = told.bar.done(&text);
             state.note("training", seconds, text)?;
             Ok(Flow::Stopped)
         }
@@ -79,7 +80,7 @@ pub fn train(
                 "{} epochs, best {}, mAP50 {:.3}",
                 summary.epochs, summary.best.epoch, best.map50
             );
-            let seconds = bar.task.done(&text);
+            let seconds = told.bar.done(&text);
             state.note("training", seconds, text)?;
             run.put_into_service(&state.root)?;
             run.end(&state.root, runs::State::Finished)?;
@@ -107,37 +108,16 @@ fn demo_run(state: &mut State, dataset: PathBuf, model: &str, hyper: &Hyper) -> 
     Ok(run)
 }
 
-/// Shows a run's events.
-struct Bar {
-    task: Task,
+/// Shows a run's events: the bar, and lines that stay.
+struct Told {
+    bar: Bar,
     epochs: u32,
-    batches_per_epoch: u64,
-    /// When and at which batch of the run this process began.
-    begun: (Instant, u64),
 }
 
-impl Bar {
-    fn new(epochs: u32) -> Self {
-        Self {
-            task: Task::new("training", 0),
-            epochs,
-            batches_per_epoch: 0,
-            begun: (Instant::now(), 0),
-        }
-    }
-
-    /// Time left by the pace so far, validation included.
-    fn left(&self, epoch: u32, batch: u64) -> String {
-        let done = u64::from(epoch - 1) * self.batches_per_epoch + batch;
-        let all = u64::from(self.epochs) * self.batches_per_epoch;
-        let pace = self.begun.0.elapsed().as_secs_f64() / done.saturating_sub(self.begun.1).max(1) as f64;
-        let seconds = (pace * all.saturating_sub(done) as f64) as u64;
-        format!("{}:{:02} left", seconds / 60, seconds % 60)
-    }
-}
-
-impl Observer for Bar {
+impl Observer for Told {
     fn on(&mut self, event: Event<'_>) {
+        self.bar.on(event.clone());
+        let task = self.bar.task();
         match event {
             Event::Started {
                 images,
@@ -147,39 +127,22 @@ impl Observer for Bar {
                 execution,
                 resumed,
             } => {
-                self.task.restart(schedule.batches_per_epoch);
-                self.batches_per_epoch = schedule.batches_per_epoch;
-                let done = resumed.map_or(0, |(epoch, batch)| {
-                    u64::from(epoch) * schedule.batches_per_epoch + batch
-                });
-                self.begun = (Instant::now(), done);
                 let precision = match execution.precision {
                     torch::Precision::BFloat16 => "bf16",
                     torch::Precision::Float16 => "fp16",
                     torch::Precision::Float32 => "32 bit",
                 };
-                self.task.note(&format!(
+                task.note(&format!(
                     "{images} images, {validation} to validate; {:.2} million parameters, {:?}, {precision}, {execution}",
                     parameters as f64 / 1e6,
                     schedule.optimizer
                 ));
                 if let Some((epoch, batch)) = resumed {
-                    self.task
-                        .note(&format!("goes on in epoch {} after batch {batch}", epoch + 1));
+                    task.note(&format!("goes on in epoch {} after batch {batch}", epoch + 1));
                 }
             }
-            Event::Batch {
-                epoch,
-                batch,
-                loss: [boxes, classes, distances],
-            } => self.task.at(batch, || {
-                format!(
-                    "epoch {epoch}/{}, {}  box {boxes:.3}  cls {classes:.3}  l1 {distances:.3}",
-                    self.epochs,
-                    self.left(epoch, batch)
-                )
-            }),
-            Event::Epoch { row, best } => self.task.note(&format!(
+            Event::Batch { .. } => {}
+            Event::Epoch { row, best } => task.note(&format!(
                 "epoch {:>3}/{}  loss {:.3}  mAP50 {:.3}  mAP50-95 {:.3}{}",
                 row.epoch,
                 self.epochs,
@@ -190,7 +153,7 @@ impl Observer for Bar {
             )),
             event => {
                 if let Some(text) = event.incident() {
-                    self.task.note(&text);
+                    task.note(&text);
                 }
             }
         }

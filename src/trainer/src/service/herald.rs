@@ -1,6 +1,7 @@
 //! What a run tells: log lines, systemd's status line, readiness and watchdog.
 
 use super::alarm;
+use crate::pace::Pace;
 use service::notify::{self, Watchdog};
 use std::{
     path::{Path, PathBuf},
@@ -15,14 +16,11 @@ const EVERY: Duration = Duration::from_secs(1);
 const START_EXTENSION: Duration = Duration::from_secs(600);
 
 /// Tells of a run.
-pub(super) struct Herald {
+pub(crate) struct Herald {
     watchdog: Watchdog,
     told: Mutex<Option<Instant>>,
-    epochs: u32,
-    batches_per_epoch: u64,
+    pace: Pace,
     map50: Option<f64>,
-    /// When, and at which batch of the run, this process began.
-    begun: (Instant, u64),
     /// Where alerts are kept.
     root: PathBuf,
 }
@@ -32,10 +30,8 @@ impl Herald {
         Self {
             watchdog: Watchdog::from_systemd(),
             told: Mutex::new(None),
-            epochs: 0,
-            batches_per_epoch: 0,
+            pace: Pace::default(),
             map50: None,
-            begun: (Instant::now(), 0),
             root: root.to_owned(),
         }
     }
@@ -73,22 +69,17 @@ impl Herald {
             .map_or_else(String::new, |map50| format!(", mAP50 {map50:.3}"));
         format!(
             "epoch {epoch}/{}, loss {loss:.3}{map50}, {} left",
-            self.epochs,
-            self.left(epoch, batch)
+            self.pace.epochs(),
+            hours(self.pace.left(epoch, batch))
         )
     }
+}
 
-    /// Time left by the pace so far, validation included.
-    fn left(&self, epoch: u32, batch: u64) -> String {
-        let done = u64::from(epoch.saturating_sub(1)) * self.batches_per_epoch + batch;
-        let all = u64::from(self.epochs) * self.batches_per_epoch;
-        let (since, from) = self.begun;
-        let pace = since.elapsed().as_secs_f64() / done.saturating_sub(from).max(1) as f64;
-        let minutes = (pace * all.saturating_sub(done) as f64 / 60.0).ceil() as u64;
-        match (minutes / 60, minutes % 60) {
-            (0, minutes) => format!("{minutes} min"),
-            (hours, minutes) => format!("{hours} h {minutes} min"),
-        }
+fn hours(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).ceil() as u64;
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
     }
 }
 
@@ -104,13 +95,8 @@ impl Observer for Herald {
                 resumed,
                 ..
             } => {
-                self.epochs = schedule.epochs;
-                self.batches_per_epoch = schedule.batches_per_epoch;
+                self.pace = Pace::begin(schedule, images, resumed);
                 let (epoch, batch) = resumed.unwrap_or_default();
-                self.begun = (
-                    Instant::now(),
-                    u64::from(epoch) * schedule.batches_per_epoch + batch,
-                );
                 notify::ready();
                 tracing::info!(
                     images,
@@ -133,7 +119,7 @@ impl Observer for Herald {
                 self.map50 = Some(row.map50);
                 tracing::info!(
                     epoch = row.epoch,
-                    epochs = self.epochs,
+                    epochs = self.pace.epochs(),
                     loss = row.train.iter().sum::<f64>(),
                     mAP50 = row.map50,
                     mAP50_95 = row.map50_95,
@@ -178,9 +164,7 @@ mod tests {
     #[test]
     fn the_status_line_says_epoch_loss_map_and_time_left() {
         let mut herald = Herald::new(Path::new("/nowhere"));
-        herald.epochs = 10;
-        herald.batches_per_epoch = 100;
-        herald.begun = (Instant::now() - Duration::from_secs(6000), 0);
+        herald.pace = Pace::running(10, 100, Duration::from_secs(6000));
         let line = herald.status(6, 0, 2.25);
         assert!(line.starts_with("epoch 6/10, loss 2.250, 1 h 4"), "{line}");
         herald.map50 = Some(0.5);

@@ -10,11 +10,11 @@ mod gpu;
 mod herald;
 pub(crate) mod open_run;
 
-use crate::detect::threads;
+use crate::{detect::threads, watched};
 use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
 use gpu::Gpu;
-use herald::Herald;
+pub(crate) use herald::Herald;
 use runs::{Begin, Run, State};
 use service::{Config, notify};
 use std::{
@@ -103,7 +103,7 @@ pub fn run(config: &Path, dataset: Option<&str>, control: Control) -> Result<Exi
             hyper,
         )
     };
-    let outcome = train::run(&options, &mut herald)?;
+    let outcome = watched::train_as_service(&root, &open, &options, &mut herald)?;
     notify::stopping();
     match outcome {
         Outcome::Stopped { epoch, batch } => {

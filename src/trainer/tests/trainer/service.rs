@@ -106,6 +106,11 @@ fn a_run_that_is_stopped_goes_on_to_its_end_and_the_next_start_begins_another() 
         panic!("{:?}", runs(&root))
     };
     assert_eq!(run_file(&root, run)["state"], "open");
+    let status = ::runs::Status::read(&root.join("models").join(run))
+        .unwrap()
+        .unwrap();
+    assert_eq!((status.phase, status.epochs), (::runs::Phase::Stopped, 6));
+    assert!(status.map50.is_some() && status.saved.is_some());
     drop(manager);
     fs::remove_file(folder.join("notify")).unwrap();
 
@@ -140,6 +145,12 @@ fn a_run_that_is_stopped_goes_on_to_its_end_and_the_next_start_begins_another() 
         assert!(said.contains(words), "no {words:?} in:\n{said}");
     }
     assert_eq!(run_file(&root, run)["state"], "finished");
+    let status = ::runs::Status::read(&root.join("models").join(run))
+        .unwrap()
+        .unwrap();
+    assert_eq!((status.phase, status.epoch), (::runs::Phase::Finished, 6));
+    let metrics = fs::read_to_string(root.join("status/metrics/training.prom")).unwrap();
+    assert!(metrics.contains("\ntraining_epoch 6\n"), "{metrics}");
     assert_eq!(
         fs::read_link(root.join("models/azaion.pt")).unwrap(),
         Path::new(run).join("best.pt")

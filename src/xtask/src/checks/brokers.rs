@@ -1,4 +1,4 @@
-//! Brings what the queue is tested against. What this machine cannot have is named with what to install, and the tests
+//! Brings what the queue is tested against, and what reads a run's events. What this machine cannot have is named with what to install, and the tests
 //! that need it skip themselves by name.
 
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use super::{Context, Outcome};
 use crate::brokers::{self, Version};
 use crate::libtorch::SetupError;
 use crate::python::PythonError;
-use crate::rstream;
+use crate::{rstream, tensorboard};
 
 /// All of it; with everything in place this takes no time.
 pub(super) fn bring(context: &Context<'_>) -> Outcome {
@@ -17,10 +17,16 @@ pub(super) fn bring(context: &Context<'_>) -> Outcome {
             outcome = worse(outcome, &version, &error, error.is_missing());
         }
     }
-    if let Err(error) = rstream::interpreter(context.env) {
-        let missing =
-            error.is_temporary() || matches!(error, PythonError::Tool(SetupError::MissingProgram { .. }));
-        outcome = worse(outcome, &"rstream", &error, missing);
+    let readers = [
+        ("rstream", rstream::interpreter(context.env)),
+        ("TensorBoard", tensorboard::interpreter(context.env)),
+    ];
+    for (name, reader) in readers {
+        if let Err(error) = reader {
+            let missing =
+                error.is_temporary() || matches!(error, PythonError::Tool(SetupError::MissingProgram { .. }));
+            outcome = worse(outcome, &name, &error, missing);
+        }
     }
     outcome
 }

@@ -17,7 +17,7 @@ impl fmt::Display for Step {
             Self::Format => "rustfmt",
             Self::Clippy => "clippy",
             Self::Workflows => "actionlint",
-            Self::Brokers => "brokers: RabbitMQ 3.10.8 and 4.0.5, rstream",
+            Self::Brokers => "brokers: RabbitMQ 3.10.8 and 4.0.5, rstream, TensorBoard",
             Self::NixFiles => "nixfmt, deadnix",
             Self::Host => "systemd's tools and Nix",
             Self::Tests => "tests",
