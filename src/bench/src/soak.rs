@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use train::{Event, Hyper, Observer, OptimizerChoice, Outcome, RunOptions};
+use train::{Control, Event, Hyper, Observer, OptimizerChoice, Outcome, RunOptions};
 
 const IMGSZ: usize = 96;
 const BATCH: usize = 8;
@@ -40,28 +40,25 @@ pub struct Args {
 /// Trains for so many steps, with a core left to the loader.
 pub fn run(args: &Args) -> Result<()> {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let stop = Arc::new(AtomicBool::new(false));
+    let control = Control::default();
+    let stop = Arc::clone(&control.stop);
+    let hyper = Hyper {
+        // An epoch has several steps: it is stopped long before the last.
+        epochs: args.steps,
+        imgsz: IMGSZ,
+        batch: BATCH,
+        // What a run of a day trains with.
+        optimizer: OptimizerChoice::MuSGD,
+        patience: 0,
+        save_period: 10,
+        ..Hyper::default()
+    };
     let options = RunOptions {
-        folder: args.folder.clone(),
-        data: args.data.clone(),
-        scale: Scale::N,
-        base: None,
-        device: torch::DeviceChoice::Cpu,
-        hyper: Hyper {
-            // An epoch has several steps: it is stopped long before the last.
-            epochs: args.steps,
-            imgsz: IMGSZ,
-            batch: BATCH,
-            // What a run of a day trains with.
-            optimizer: OptimizerChoice::MuSGD,
-            patience: 0,
-            save_period: 10,
-            ..Hyper::default()
-        },
         threads: NonZeroUsize::new(cores.get() - 1).unwrap_or(cores),
         workers: WORKERS,
         cache_bytes: CACHE_BYTES,
-        stop: Arc::clone(&stop),
+        control,
+        ..RunOptions::new(args.folder.clone(), args.data.clone(), Scale::N, hyper)
     };
     let mut steps = Steps { args, done: 0, stop };
     match train::run(&options, &mut steps)? {

@@ -9,12 +9,12 @@ use crate::{
     args::AlertArgs,
     manager::{answer, message, property},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 use service::Config;
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     str::FromStr,
@@ -143,17 +143,8 @@ impl Record {
 
     /// Writes it into the tree.
     fn keep(&self, root: &Path) -> Result<PathBuf> {
-        let folder = root.join("status").join("alerts");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let name = format!("{}-{}", self.time.replace(':', ""), self.unit);
-        // Two failures in one second are two records.
-        let names = std::iter::once(format!("{name}.json")).chain((2..).map(|n| format!("{name}-{n}.json")));
-        let path = names
-            .map(|name| folder.join(name))
-            .find(|path| !path.exists())
-            .context("no name is free")?;
-        store::atomic::replace(&path, &serde_json::to_vec_pretty(self)?)?;
-        Ok(path)
+        let record = serde_json::to_vec_pretty(self)?;
+        Ok(store::alerts::keep(root, &self.time, &self.unit, &record)?)
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`quarantine`], the remembered misses on [`unmatched`], what happened to every annotation on [`ledger`], the offset on
 //! [`offset`].
 
+pub mod alerts;
 pub mod atomic;
 mod batch;
 mod commit;

@@ -2,23 +2,28 @@
 //!
 //! On-disk layout: a safetensors file. Tensors: `model/{name}` and `ema/{name}` (weights and statistics),
 //! `optimizer/first/{name}`, `optimizer/second/{name}` (moments), `gradient/{name}` (only between two optimiser steps of
-//! one accumulation; at their true size, whatever the loss was scaled by). Nothing in it depends on the device. The file's metadata holds one key, `azaion.checkpoint`: the JSON of [`Position`], with the
-//! version of this format. The file is written aside, synced and renamed ([`store::atomic::replace`]): a crash or a full
+//! one accumulation; at their true size, whatever the loss was scaled by). Nothing in it depends on the device. The file's
+//! metadata holds two keys: `azaion.checkpoint`, the JSON of [`Position`] with the version of this format, and
+//! `azaion.seal`, SHA-256 over that JSON and every tensor's name, sizes and bytes: a file that was cut short or changed in
+//! one bit is refused. The file is written aside, synced and renamed ([`store::atomic::replace`]): a crash or a full
 //! disk leaves the previous checkpoint whole. Random choices need no state: they are functions of (seed, epoch, index).
 
-use crate::{hyper::Hyper, scaler::GradScaler};
+use crate::{guard::Guards, hyper::Hyper, scaler::GradScaler};
 use report::EpochRow;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
-/// Version of the format that this code writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// Version of the format that this code writes. It reads version 1 too, which had no seal.
+pub const FORMAT: u32 = 2;
+const UNSEALED: u32 = 1;
 const KEY: &str = "azaion.checkpoint";
+const SEAL: &str = "azaion.seal";
 
 /// Where a run stands, and what it must be resumed with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,8 +38,11 @@ pub struct Position {
     pub dataset: String,
     /// Epoch to go on with, from 0.
     pub epoch: u32,
-    /// Batches of that epoch already trained on.
+    /// Batches of that epoch already done with.
     pub batch: u64,
+    /// How many of those were not trained on, for what [`Guards`] says of them.
+    #[serde(default)]
+    pub passed_over: u64,
     /// Iteration of the last optimiser step, -1 before the first.
     pub last_step: i64,
     /// Optimiser steps taken.
@@ -52,6 +60,9 @@ pub struct Position {
     pub seconds: f64,
     /// Finished epochs.
     pub history: Vec<EpochRow>,
+    /// What went wrong so far, and what is done about it.
+    #[serde(default)]
+    pub guards: Guards,
 }
 
 /// The best epoch so far.
@@ -87,6 +98,14 @@ pub enum CheckpointError {
     /// The file cannot be written; the previous one is whole.
     #[error("checkpoint: {0}")]
     Write(#[from] store::Error),
+    /// It was written, and cannot be kept as that of an epoch's end.
+    #[error("checkpoint {path} cannot be kept for later, or earlier ones not removed: {source}")]
+    Keep {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file cannot be read.
     #[error("checkpoint {path}: {source}")]
     Read {
@@ -96,7 +115,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// Not a checkpoint, or damaged.
-    #[error("checkpoint {path} is damaged or not a checkpoint: {why}; remove it to start the run anew")]
+    #[error("checkpoint {path} is damaged or not a checkpoint: {why}")]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -105,7 +124,7 @@ pub enum CheckpointError {
     },
     /// Written by another version.
     #[error(
-        "checkpoint {path} has format {got}, this program reads {FORMAT}; resume with the program that wrote it"
+        "checkpoint {path} has format {got}, this program reads up to {FORMAT}; resume with the program that wrote it"
     )]
     Version {
         /// Which file.
@@ -127,7 +146,8 @@ impl Checkpoint {
             .arrays
             .iter()
             .map(|(name, array)| (name.as_str(), Encoded(array)));
-        let metadata = HashMap::from([(KEY.to_owned(), position)]);
+        let seal = seal(&position, &self.arrays);
+        let metadata = HashMap::from([(KEY.to_owned(), position), (SEAL.to_owned(), seal)]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(e.to_string()))?;
         Ok(store::atomic::replace(path, &bytes)?)
     }
@@ -159,18 +179,26 @@ impl Checkpoint {
             .and_then(|m| m.get(KEY))
             .ok_or_else(|| damaged(format!("no {KEY} in its metadata")))?;
         let version: Versioned = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
-        if version.format != FORMAT {
+        if !(UNSEALED..=FORMAT).contains(&version.format) {
             return Err(CheckpointError::Version {
                 path: path.to_owned(),
                 got: version.format,
             });
         }
-        let position = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let position: Position = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
         let arrays = file
             .iter()
             .map(|(name, view)| Ok((name.to_owned(), decode(name, &view).map_err(damaged)?)))
             .collect::<Result<_, CheckpointError>>()?;
+        let sealed = header.metadata().as_ref().and_then(|m| m.get(SEAL));
+        if version.format != UNSEALED && sealed != Some(&seal(text, &arrays)) {
+            return Err(damaged("its content does not fit its seal".to_owned()));
+        }
+        let position = Position {
+            format: FORMAT,
+            ..position
+        };
         Ok(Self { position, arrays })
     }
 
@@ -181,6 +209,25 @@ impl Checkpoint {
             .filter_map(|(name, array)| Some((name.strip_prefix(prefix)?.to_owned(), array.values.clone())))
             .collect()
     }
+}
+
+/// SHA-256 over everything that a reader takes from the file, in hex.
+fn seal(position: &str, arrays: &BTreeMap<String, Array>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(position);
+    for (name, array) in arrays {
+        hash.update(format!("\n{name}{:?}", array.shape));
+        let mut bytes = [0; 4096];
+        for values in array.values.chunks(bytes.len() / 4) {
+            let (words, _) = bytes.as_chunks_mut::<4>();
+            words
+                .iter_mut()
+                .zip(values)
+                .for_each(|(word, value)| *word = value.to_le_bytes());
+            hash.update(bytes.get(..4 * values.len()).unwrap_or_default());
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[derive(Deserialize)]
@@ -234,6 +281,7 @@ mod tests {
             dataset: "abc".into(),
             epoch: 3,
             batch: 7,
+            passed_over: 1,
             last_step: 41,
             optimizer_steps: 12,
             ema_updates: 12,
@@ -245,6 +293,7 @@ mod tests {
             }),
             seconds: 9.5,
             history: vec![EpochRow::default()],
+            guards: Guards::default(),
         };
         let array = |n: usize| Array {
             shape: vec![n],
@@ -313,6 +362,38 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_bit_is_refused_or_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        checkpoint().write(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                if let Ok(read) = Checkpoint::parse(&bytes, &path) {
+                    assert_eq!(read, checkpoint(), "bit {bit} of byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_from_before_there_was_a_seal_is_read() {
+        let arrays = checkpoint().arrays;
+        let mut old = serde_json::to_value(checkpoint().position).unwrap();
+        old["format"] = UNSEALED.into();
+        let fields = old.as_object_mut().unwrap();
+        assert!(fields.remove("guards").is_some() && fields.remove("passed_over").is_some());
+        let metadata = HashMap::from([(KEY.to_owned(), old.to_string())]);
+        let views = arrays.iter().map(|(name, array)| (name.as_str(), Encoded(array)));
+        let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
+        let read = Checkpoint::parse(&bytes, Path::new("last.safetensors")).unwrap();
+        assert_eq!((read.position.epoch, read.position.format), (3, FORMAT));
+        assert_eq!(read.arrays, arrays);
+    }
+
+    #[test]
     fn a_future_version_is_refused_by_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
@@ -320,6 +401,6 @@ mod tests {
         future.position.format = FORMAT + 1;
         future.write(&path).unwrap();
         let error = Checkpoint::read(&path).unwrap_err().to_string();
-        assert!(error.contains("format 2"), "{error}");
+        assert!(error.contains("format 3"), "{error}");
     }
 }

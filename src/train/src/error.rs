@@ -1,6 +1,6 @@
 //! What can end a run.
 
-use crate::{checkpoint::CheckpointError, hyper::HyperError, optim::StateError};
+use crate::{checkpoint::CheckpointError, guard::NotFinite, hyper::HyperError, optim::StateError};
 use std::path::PathBuf;
 
 /// What ended a run, and what to do about it.
@@ -115,17 +115,63 @@ pub enum Error {
         /// The scale asked for.
         expected: &'static str,
     },
-    /// Training diverged.
+    /// No checkpoint of the run can be used.
     #[error(
-        "the {what} of epoch {epoch}, batch {batch} is not finite; the last checkpoint is intact. \
-         Check the labels of that batch, or lower lr0"
+        "no checkpoint in {folder} is whole: {source}; restore one from a backup, or remove the folder to begin anew"
     )]
-    NotFinite {
-        /// Loss or gradient.
-        what: &'static str,
+    NothingWhole {
+        /// The run's folder.
+        folder: PathBuf,
+        /// What is wrong with the latest one.
+        source: CheckpointError,
+    },
+    /// No image of a batch is left.
+    #[error("a batch holds no image; check the images of the dataset")]
+    EmptyBatch,
+    /// The disk is too small for the run.
+    #[error(
+        "{folder} has {free} MB free, and the run's checkpoints and models take {needed} MB ({one} MB each): free some \
+         space, or keep fewer checkpoints"
+    )]
+    NoRoom {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Megabytes there are.
+        free: u64,
+        /// Megabytes it takes.
+        needed: u64,
+        /// Megabytes of a checkpoint.
+        one: u64,
+    },
+    /// The thread that writes checkpoints cannot be started.
+    #[error("cannot start the thread that writes checkpoints: {0}")]
+    Writer(std::io::Error),
+    /// Nothing helped against losses or gradients that are not finite.
+    #[error(
+        "the {what} of epoch {epoch}, batch {batch} is not finite again, after {returns} returns to earlier checkpoints with \
+         ever lower learning rates; the last checkpoint is intact. Look at the labels of the images named above, or begin a \
+         run with a lower lr0"
+    )]
+    GaveUp {
+        /// What was not finite.
+        what: NotFinite,
         /// Epoch, counted from 1.
         epoch: u32,
         /// Batch in the epoch, counted from 1.
         batch: u64,
+        /// How often the run went back.
+        returns: usize,
     },
+}
+
+impl Error {
+    /// Whether memory of the device or the host ran out.
+    pub fn is_out_of_memory(&self) -> bool {
+        let torch = match self {
+            Self::Torch(error) => Some(error),
+            Self::Detector(error) => return error.class() == torch::ErrorClass::OutOfMemory,
+            _ => None,
+        };
+        torch.is_some_and(|error| error.class() == torch::ErrorClass::OutOfMemory)
+    }
 }

@@ -7,9 +7,13 @@
 //! detector's specification, section 6; what differs on purpose is listed in docs/ARCHITECTURE.md.
 
 pub mod checkpoint;
+mod cooling;
 pub mod ema;
 mod error;
+mod faults;
+pub mod guard;
 pub mod hyper;
+mod memory;
 mod model_file;
 pub mod optim;
 mod run;
@@ -17,14 +21,21 @@ mod run_report;
 mod scaler;
 pub mod schedule;
 mod session;
+mod shelf;
 mod staging;
 mod start;
 pub mod step;
 mod validate;
+mod writer;
 
+pub use cooling::{COOL, HOT, Thermometer};
 pub use error::Error;
+pub use faults::Faults;
 pub use hyper::{Hyper, OptimizerChoice, Precision};
-pub use run::{BEST, CHECKPOINT, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Summary, run};
+pub use memory::Memory;
+pub use run::{
+    BEST, CHECKPOINT, Control, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Summary, run,
+};
 pub use scaler::GradScaler;
 pub use start::{Start, parameters};
 pub use step::Execution;

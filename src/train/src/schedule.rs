@@ -59,6 +59,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The same with every learning rate multiplied by `factor`.
+    pub fn slowed(self, factor: f64) -> Self {
+        Self {
+            lr_factor: self.lr_factor * factor,
+            bias_base: self.bias_base * factor,
+            epoch_factor: self.epoch_factor * factor,
+            ..self
+        }
+    }
+
     /// Learning rate of a group that starts from `initial`.
     pub fn lr(&self, initial: f64, is_bias: bool) -> f64 {
         if is_bias {
@@ -231,6 +241,19 @@ mod tests {
         assert_eq!(last.lr(0.01, false), 0.01 * schedule.epoch_factor(3));
         assert!((last.momentum - 0.937).abs() < 1e-12);
         assert_eq!(schedule.at(25).momentum, 0.937);
+    }
+
+    #[test]
+    fn slowing_takes_every_learning_rate_by_the_factor_and_one_changes_no_bit() {
+        let schedule = Schedule::new(&hyper(10, 8, OptimizerChoice::SGD), 64, 3);
+        for ni in [0, 5, 24, 79] {
+            let settings = schedule.at(ni);
+            assert_eq!(settings.slowed(1.0), settings);
+            for bias in [false, true] {
+                let (slow, full) = (settings.slowed(0.25).lr(0.01, bias), settings.lr(0.01, bias));
+                assert!((slow - full / 4.0).abs() < 1e-15);
+            }
+        }
     }
 
     #[test]

@@ -142,9 +142,13 @@ pub(crate) fn fingerprint(train: &Dataset, valid: &Dataset) -> String {
     })
 }
 
-/// A folder's run goes on only with what it was started with.
+/// A folder's run goes on only with the network it was started with.
+pub(crate) fn refuse_other_network(folder: &Path, theirs: &Position, ours: &Position) -> Result<(), Error> {
+    same(folder, "scale", theirs.scale.clone(), ours.scale.clone())
+}
+
+/// A folder's run goes on only with what else it was started with, unless that is asked for.
 pub(crate) fn refuse_other_run(folder: &Path, theirs: &Position, ours: &Position) -> Result<(), Error> {
-    same(folder, "scale", theirs.scale.clone(), ours.scale.clone())?;
     same(folder, "dataset", theirs.dataset.clone(), ours.dataset.clone())?;
     same(
         folder,

@@ -13,7 +13,7 @@ use detector::{
     },
     net::{HeadOutput, Heads},
 };
-use std::{fmt, num::NonZeroUsize};
+use std::{fmt, num::NonZeroUsize, ops::Range};
 use tch::{Device, Tensor};
 use torch::During;
 
@@ -81,12 +81,18 @@ impl fmt::Display for Execution {
 
 /// Objects of a batch as the loss wants them.
 pub fn targets(batch: &Batch) -> Result<Targets, Error> {
+    targets_of(batch, 0..batch.len())
+}
+
+/// Objects of some of a batch's images, which are counted from the first of these.
+fn targets_of(batch: &Batch, part: Range<usize>) -> Result<Targets, Error> {
     let pairs: Vec<(usize, Truth)> = batch
         .targets
         .iter()
+        .filter(|t| part.contains(&(t.image as usize)))
         .map(|t| {
             (
-                t.image as usize,
+                t.image as usize - part.start,
                 Truth {
                     class: t.class.into(),
                     xywh: [t.cx, t.cy, t.w, t.h],
@@ -94,7 +100,7 @@ pub fn targets(batch: &Batch) -> Result<Targets, Error> {
             )
         })
         .collect();
-    Ok(Targets::new(batch.items.len(), &pairs)?)
+    Ok(Targets::new(part.len(), &pairs)?)
 }
 
 /// The loss of both heads.
@@ -221,9 +227,35 @@ pub fn train_images(
     batch: &Batch,
     weights: BranchWeights,
 ) -> Result<BranchLoss, Error> {
-    let heads = execution.run(|| detector.forward_train(images))??;
+    train_part(
+        detector,
+        criteria,
+        execution,
+        images,
+        batch,
+        0..batch.len(),
+        weights,
+    )
+}
+
+/// [`train_images`] of some of a batch's images. Where the loss is not finite nothing goes backward.
+pub fn train_part(
+    detector: &Detector,
+    criteria: &Criteria,
+    execution: &Execution,
+    images: &Tensor,
+    batch: &Batch,
+    part: Range<usize>,
+    weights: BranchWeights,
+) -> Result<BranchLoss, Error> {
+    let images = images
+        .f_narrow(0, part.start as i64, part.len() as i64)
+        .during("narrow")?;
+    let heads = execution.run(|| detector.forward_train(&images))??;
     let grid = Grid::for_input(batch.width, batch.height)?;
-    let (loss, gradients) = criteria.gradients(&heads, &grid, &targets(batch)?, weights)?;
-    backward(&heads, &gradients)?;
+    let (loss, gradients) = criteria.gradients(&heads, &grid, &targets_of(batch, part)?, weights)?;
+    if loss.total().is_finite() {
+        backward(&heads, &gradients)?;
+    }
     Ok(loss)
 }

@@ -140,7 +140,7 @@ impl Observer for StopAfter<'_> {
     fn on(&mut self, event: Event<'_>) {
         if let Event::Batch { .. } = event {
             self.0 -= 1;
-            self.1.stop.store(self.0 == 0, Ordering::Relaxed);
+            self.1.control.stop.store(self.0 == 0, Ordering::Relaxed);
         }
     }
 }
@@ -199,7 +199,7 @@ fn a_run_in_fp16_goes_on_with_its_scale_and_its_gradients() {
         largest > 0.0 && largest < 100.0,
         "{largest} is of the true size, not of {scale} times as much"
     );
-    broken.stop.store(false, Ordering::Relaxed);
+    broken.control.stop.store(false, Ordering::Relaxed);
     assert!(matches!(
         run(&broken, &mut StopAfter(100, &broken)).unwrap(),
         Outcome::Finished(_)
@@ -286,7 +286,7 @@ fn a_run_on_a_gpu_learns_in_fp16_and_goes_on_on_the_cpu() {
     assert!(matches!(outcome, Outcome::Stopped { .. }));
     assert!(read(&options).position.scaler.is_some());
     options.device = DeviceChoice::Cpu;
-    options.stop.store(false, Ordering::Relaxed);
+    options.control.stop.store(false, Ordering::Relaxed);
     assert!(matches!(
         run(&options, &mut StopAfter(100, &options)).unwrap(),
         Outcome::Finished(_)

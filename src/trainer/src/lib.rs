@@ -7,5 +7,4 @@ pub mod demo;
 pub mod detect;
 pub mod measure;
 pub mod probe;
-mod run_folder;
 pub mod service;

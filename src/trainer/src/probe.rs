@@ -9,7 +9,7 @@ use cli::scenes;
 use serde_json::json;
 use service::shutdown::Shutdown;
 use std::{fs, path::Path, process::ExitCode};
-use train::{Event, Hyper, Observer, Outcome, RunOptions, Start};
+use train::{Control, Event, Hyper, Observer, Outcome, RunOptions, Start};
 
 /// Exit code of a probe that was interrupted.
 const TRY_AGAIN: u8 = 75;
@@ -26,22 +26,28 @@ pub fn run(args: &ProbeArgs, shutdown: &Shutdown) -> Result<ExitCode> {
     draw(folder.path(), args.steps as usize * BATCH)?;
     let Start { scale, base } = Start::named("yolo26n", Path::new(""))?;
     let threads = threads(args.threads);
+    let hyper = Hyper {
+        epochs: 1,
+        batch: BATCH,
+        imgsz: SIDE,
+        ..Hyper::default()
+    };
     let options = RunOptions {
-        folder: folder.path().join("run"),
-        data: folder.path().join("data.yaml"),
-        scale,
         base,
-        hyper: Hyper {
-            epochs: 1,
-            batch: BATCH,
-            imgsz: SIDE,
-            ..Hyper::default()
-        },
         device: args.device,
         threads,
         workers: 1,
         cache_bytes: CACHE_BYTES,
-        stop: shutdown.flag(),
+        control: Control {
+            stop: shutdown.flag(),
+            ..Control::default()
+        },
+        ..RunOptions::new(
+            folder.path().join("run"),
+            folder.path().join("data.yaml"),
+            scale,
+            hyper,
+        )
     };
     fs::create_dir(&options.folder)?;
     let mut seen = Seen::default();
@@ -104,7 +110,7 @@ impl Observer for Seen {
                 self.steps += 1;
                 self.loss = loss.iter().sum();
             }
-            Event::Epoch { .. } | Event::Warning(_) => {}
+            _ => {}
         }
     }
 }

@@ -9,13 +9,8 @@ use anyhow::Result;
 use detector::Scale;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::{
-    num::NonZeroUsize,
-    path::PathBuf,
-    process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
-};
-use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Summary};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
+use train::{Control, Event, Hyper, Observer, Outcome, Precision, RunOptions, Summary};
 
 /// Exit code of a run that was told to stop.
 const STOPPED: u8 = 75;
@@ -45,29 +40,25 @@ pub struct Args {
 
 /// Trains, or goes on training.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let control = Control::default();
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&control.stop))?;
     }
+    let hyper = Hyper {
+        epochs: args.epochs,
+        imgsz: args.imgsz,
+        batch: args.batch,
+        seed: args.seed,
+        precision: args.precision,
+        ..Hyper::default()
+    };
     let options = RunOptions {
-        folder: args.folder.clone(),
-        data: args.data.clone(),
-        scale: Scale::N,
-        base: None,
-        device: torch::DeviceChoice::Cpu,
-        hyper: Hyper {
-            epochs: args.epochs,
-            imgsz: args.imgsz,
-            batch: args.batch,
-            seed: args.seed,
-            precision: args.precision,
-            ..Hyper::default()
-        },
         threads: args.threads,
         // One thread is one thread: it loads its images itself.
         workers: args.threads.get() - 1,
         cache_bytes: CACHE_BYTES,
-        stop,
+        control,
+        ..RunOptions::new(args.folder.clone(), args.data.clone(), Scale::N, hyper)
     };
     let mut images = Images::default();
     match train::run(&options, &mut images)? {
@@ -116,8 +107,11 @@ impl Observer for Images {
                     validation,
                 };
             }
-            Event::Warning(text) => eprintln!("{text}"),
-            Event::Batch { .. } | Event::Epoch { .. } => {}
+            event => {
+                if let Some(text) = event.incident() {
+                    eprintln!("{text}");
+                }
+            }
         }
     }
 }

@@ -92,6 +92,15 @@ impl Loader {
         self.images.unreadable()
     }
 
+    /// The items that a batch of an epoch is made of, without what mosaic and mixup add.
+    pub fn items(&self, epoch: u64, batch: usize) -> Vec<usize> {
+        let LoaderOptions {
+            seed, batch: size, ..
+        } = self.options;
+        let order = permutation(self.images.dataset().items.len(), seed, Purpose::Shuffle, epoch);
+        order.into_iter().skip(batch * size).take(size).collect()
+    }
+
     /// The batches of an epoch from `start_batch` on. Mosaic and mixup are off if `mosaic` is false.
     pub fn epoch(&self, epoch: u64, start_batch: usize, mosaic: bool) -> Result<Batches, LoadError> {
         let LoaderOptions {

@@ -141,6 +141,25 @@ impl BranchLoss {
     pub fn total(&self) -> f64 {
         self.items.iter().sum()
     }
+
+    /// As a part of a batch: its items weighted by the part's share.
+    pub fn times(self, share: f64) -> Self {
+        Self {
+            items: self.items.map(|item| item * share),
+            ..self
+        }
+    }
+
+    /// Of two parts of a batch.
+    pub fn plus(self, other: Self) -> Self {
+        let [a, b, c] = other.items;
+        let [x, y, z] = self.items;
+        Self {
+            items: [x + a, y + b, z + c],
+            foreground: self.foreground + other.foreground,
+            normaliser: self.normaliser + other.normaliser,
+        }
+    }
 }
 
 /// The loss of one branch, ready to be evaluated on batches.

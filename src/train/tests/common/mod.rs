@@ -3,9 +3,7 @@
 use detector::Scale;
 use std::{
     fs,
-    num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
 };
 use train::{Hyper, RunOptions};
 
@@ -43,21 +41,14 @@ pub const SQUARE: &str = "0 0.5 0.5 0.375 0.5\n";
 
 /// A run of one epoch on one thread of the processor.
 pub fn options(folder: &Path, data: PathBuf) -> RunOptions {
+    let hyper = Hyper {
+        epochs: 1,
+        batch: 4,
+        imgsz: 32,
+        ..Hyper::default()
+    };
     RunOptions {
-        folder: folder.join("run"),
-        data,
-        scale: Scale::N,
-        base: None,
-        hyper: Hyper {
-            epochs: 1,
-            batch: 4,
-            imgsz: 32,
-            ..Hyper::default()
-        },
-        device: torch::DeviceChoice::Cpu,
-        threads: NonZeroUsize::MIN,
-        workers: 0,
         cache_bytes: 1 << 20,
-        stop: Arc::new(AtomicBool::new(false)),
+        ..RunOptions::new(folder.join("run"), data, Scale::N, hyper)
     }
 }

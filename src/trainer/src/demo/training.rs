@@ -4,16 +4,17 @@ use super::{Flow, State};
 use crate::{
     args::{DemoArgs, PrecisionArg},
     detect::threads,
-    run_folder,
+    service::open_run,
 };
 use anyhow::{Context, Result};
 use cli::console::Task;
+use runs::{Begin, Run};
 use service::shutdown::Shutdown;
 use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
-use train::{Event, Hyper, Observer, Outcome, Precision, RunOptions, Start, Summary};
+use train::{Control, Event, Hyper, Observer, Outcome, Precision, RunOptions, Start, Summary};
 
 /// Memory for decoded images.
 const CACHE_BYTES: usize = 2 << 30;
@@ -30,32 +31,38 @@ pub fn train(
     shutdown: &Shutdown,
     state: &mut State,
 ) -> Result<Flow<Summary>> {
-    let folder = run_folder(state)?;
     let dataset = state.dataset.clone().context("the dataset was not formed")?;
     let threads = threads(args.threads);
-    let options = RunOptions {
-        folder: state.root.join(&folder),
-        data: state.root.join(dataset).join("data.yaml"),
-        scale,
-        base,
-        hyper: Hyper {
-            epochs: args.epochs,
-            batch: args.batch,
-            imgsz: args.imgsz,
-            seed: args.seed,
-            precision: match args.precision {
-                PrecisionArg::Auto => Precision::Auto,
-                PrecisionArg::Fp32 => Precision::Fp32,
-                PrecisionArg::Bf16 => Precision::Bf16,
-                PrecisionArg::Fp16 => Precision::Fp16,
-            },
-            ..Hyper::default()
+    let hyper = Hyper {
+        epochs: args.epochs,
+        batch: args.batch,
+        imgsz: args.imgsz,
+        seed: args.seed,
+        precision: match args.precision {
+            PrecisionArg::Auto => Precision::Auto,
+            PrecisionArg::Fp32 => Precision::Fp32,
+            PrecisionArg::Bf16 => Precision::Bf16,
+            PrecisionArg::Fp16 => Precision::Fp16,
         },
+        ..Hyper::default()
+    };
+    let mut run = demo_run(state, dataset.clone(), &args.model, &hyper)?;
+    let options = RunOptions {
+        base,
         device: args.device,
         threads,
         workers: threads.get(),
         cache_bytes: CACHE_BYTES,
-        stop: shutdown.flag(),
+        control: Control {
+            stop: shutdown.flag(),
+            ..Control::default()
+        },
+        ..RunOptions::new(
+            state.root.join(&run.folder),
+            state.root.join(dataset).join("data.yaml"),
+            scale,
+            hyper,
+        )
     };
     let mut bar = Bar::new(args.epochs);
     let outcome = train::run(&options, &mut bar)?;
@@ -74,31 +81,30 @@ pub fn train(
             );
             let seconds = bar.task.done(&text);
             state.note("training", seconds, text)?;
-            put_in_service(&state.root, &folder)?;
+            run.put_into_service(&state.root)?;
+            run.end(&state.root, runs::State::Finished)?;
             Ok(Flow::Done(*summary))
         }
     }
 }
 
-/// The demo's run, relative to the root: the one begun, or a new one with a name of its own.
-fn run_folder(state: &mut State) -> Result<PathBuf> {
-    if let Some(run) = &state.run {
-        return Ok(run.clone());
+/// The demo's run: the one begun, or a new one with a folder of its own.
+fn demo_run(state: &mut State, dataset: PathBuf, model: &str, hyper: &Hyper) -> Result<Run> {
+    if let Some(folder) = &state.run
+        && let Some(run) = Run::at(&state.root.join(folder))?
+    {
+        return Ok(run);
     }
-    let run = run_folder::create(&state.root)?;
-    state.run = Some(run.clone());
+    let begin = Begin {
+        dataset_hash: open_run::dataset_hash(&state.root.join(&dataset)),
+        dataset,
+        model: model.to_owned(),
+        hyper: serde_json::to_value(hyper)?,
+    };
+    let run = Run::begin(&state.root, begin)?;
+    state.run = Some(run.folder.clone());
     state.save()?;
     Ok(run)
-}
-
-/// `models/azaion.pt` points at the run's best model.
-fn put_in_service(root: &Path, run: &Path) -> Result<()> {
-    let name = run.file_name().context("the run has no name")?;
-    let target = Path::new(name).join(train::BEST);
-    Ok(store::atomic::repoint(
-        &root.join("models").join("azaion.pt"),
-        &target,
-    )?)
 }
 
 /// Shows a run's events.
@@ -182,7 +188,11 @@ impl Observer for Bar {
                 row.map50_95,
                 if best { "  best" } else { "" }
             )),
-            Event::Warning(text) => self.task.note(text),
+            event => {
+                if let Some(text) = event.incident() {
+                    self.task.note(&text);
+                }
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a run tells: log lines, systemd's status line, readiness and watchdog.
 
+use super::alarm;
 use service::notify::{self, Watchdog};
 use std::{
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -21,10 +23,12 @@ pub(super) struct Herald {
     map50: Option<f64>,
     /// When, and at which batch of the run, this process began.
     begun: (Instant, u64),
+    /// Where alerts are kept.
+    root: PathBuf,
 }
 
 impl Herald {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(root: &Path) -> Self {
         Self {
             watchdog: Watchdog::from_systemd(),
             told: Mutex::new(None),
@@ -32,7 +36,12 @@ impl Herald {
             batches_per_epoch: 0,
             map50: None,
             begun: (Instant::now(), 0),
+            root: root.to_owned(),
         }
+    }
+
+    fn alarm(&self, alert: &str, event: &Event<'_>) {
+        alarm::raise(&self.root, alert, &event.incident().unwrap_or_default());
     }
 
     /// Annotations were checked; called from several threads.
@@ -132,7 +141,32 @@ impl Observer for Herald {
                     "epoch completed"
                 );
             }
-            Event::Warning(text) => tracing::warn!("{text}"),
+            Event::Saved {
+                epochs,
+                batches,
+                took,
+            } => tracing::debug!(
+                epochs,
+                batches,
+                took_ms = took.as_millis() as u64,
+                "checkpoint saved"
+            ),
+            Event::Validating { done, all } => {
+                if self.is_due() {
+                    notify::status(&format!("validating: {done} of {all} images"));
+                }
+            }
+            Event::Saving => notify::status("waiting for the disk"),
+            Event::Cooling { celsius } => {
+                notify::status(&format!("waiting for the GPU, which is at {celsius} °C"))
+            }
+            Event::NotSaved { .. } => self.alarm("ALR-8", &event),
+            Event::Diverging { .. } | Event::WentBack { .. } => self.alarm("ALR-4", &event),
+            Event::OutOfMemory { .. } => self.alarm("ALR-5", &event),
+            Event::TooHot { .. } => self.alarm("ALR-1", &event),
+            Event::Warning(_) | Event::Skipped { .. } | Event::Cooled { .. } => {
+                tracing::warn!("{}", event.incident().unwrap_or_default());
+            }
         }
     }
 }
@@ -143,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_status_line_says_epoch_loss_map_and_time_left() {
-        let mut herald = Herald::new();
+        let mut herald = Herald::new(Path::new("/nowhere"));
         herald.epochs = 10;
         herald.batches_per_epoch = 100;
         herald.begun = (Instant::now() - Duration::from_secs(6000), 0);

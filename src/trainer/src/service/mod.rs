@@ -5,29 +5,26 @@
 //! batch in hand, with a checkpoint. Whether a finished model gets into service is not decided here; only where none is yet
 //! does the first one become it.
 
+mod alarm;
 mod herald;
-mod open_run;
+pub(crate) mod open_run;
 
-use crate::{detect::threads, run_folder};
+use crate::detect::threads;
 use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
 use herald::Herald;
-use open_run::OpenRun;
+use runs::{Begin, Run, State};
 use service::{Config, notify, shutdown::Shutdown};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use train::{Hyper, Outcome, RunOptions, Start};
+use train::{Control, Hyper, Outcome, RunOptions, Start};
 
 /// Exit code where no dataset can be formed: starting again does not mend that.
 const PROBLEMS: u8 = 2;
 /// Memory for decoded images.
 const CACHE_BYTES: usize = 2 << 30;
-/// Name of the model in service, in the folder of runs.
-const IN_SERVICE: &str = "azaion.pt";
-/// Name of the lock that keeps a second trainer out, in the folder of runs.
-const LOCK: &str = ".azaion-train.lock";
 
 /// Trains, or goes on training.
 ///
@@ -36,14 +33,14 @@ const LOCK: &str = ".azaion-train.lock";
 pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<ExitCode> {
     let config = Config::load(config)?;
     let root = config.root_dir.clone();
-    let runs = root.join(run_folder::RUNS);
-    let _lock = store::Lock::take(&runs.join(LOCK))
+    let folder = root.join(runs::RUNS);
+    let _lock = store::Lock::take(&folder.join(runs::LOCK))
         .context("another training run cannot be begun beside this one")?;
-    let mut herald = Herald::new();
-    let open = match OpenRun::find(&root)? {
+    let mut herald = Herald::new(&root);
+    let mut open = match Run::open(&root)? {
         Some(open) => {
             if let Some(name) = dataset
-                && !open.is_on(&dataset_folder(name))
+                && open.dataset != dataset_folder(name)
             {
                 bail!(
                     "{} is not finished, and it is on {}, not on {name}: finish it without --dataset, or remove its folder",
@@ -51,12 +48,12 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
                     open.dataset.display()
                 );
             }
-            open.warn_of_other_settings(&hyper(&config), &config.training.model);
+            open_run::warn_of_other_settings(&open, &hyper(&config), &config.training.model)?;
             open
         }
         None => {
             // Before the dataset, which takes its time: a name that was mistyped.
-            start(&config.training.model, &runs)?;
+            start(&config.training.model, &folder)?;
             let dataset = match dataset {
                 Some(name) => chosen(&root, name)?,
                 None => match form(&config, &herald)? {
@@ -64,21 +61,32 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
                     None => return Ok(PROBLEMS.into()),
                 },
             };
-            OpenRun::begin(&root, dataset, hyper(&config), &config.training.model)?
+            let begin = Begin {
+                dataset_hash: open_run::dataset_hash(&root.join(&dataset)),
+                dataset,
+                model: config.training.model.clone(),
+                hyper: serde_json::to_value(hyper(&config))?,
+            };
+            Run::begin(&root, begin)?
         }
     };
-    let Start { scale, base } = start(&open.model, &runs)?;
+    let Start { scale, base } = start(&open.model, &folder)?;
     let options = RunOptions {
-        folder: root.join(&open.folder),
-        data: root.join(&open.dataset).join("data.yaml"),
-        scale,
         base,
-        hyper: open.hyper.clone(),
         device: config.training.device.parse().context("training.device")?,
         threads: threads(None),
         workers: config.training.workers as usize,
         cache_bytes: CACHE_BYTES,
-        stop: shutdown.flag(),
+        control: Control {
+            stop: shutdown.flag(),
+            ..Control::default()
+        },
+        ..RunOptions::new(
+            root.join(&open.folder),
+            root.join(&open.dataset).join("data.yaml"),
+            scale,
+            open_run::hyper(&open)?,
+        )
     };
     let outcome = train::run(&options, &mut herald)?;
     notify::stopping();
@@ -97,8 +105,8 @@ pub fn run(config: &Path, dataset: Option<&str>, shutdown: &Shutdown) -> Result<
                 duration_s = summary.seconds,
                 "training finished"
             );
-            first_into_service(&runs, &open)?;
-            open.finish(&root)?;
+            first_into_service(&root, &open)?;
+            open.end(&root, State::Finished)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -115,9 +123,9 @@ fn hyper(config: &Config) -> Hyper {
     }
 }
 
-fn start(model: &str, runs: &Path) -> Result<Start> {
-    Start::named(model, runs).with_context(|| {
-        format!("training.model {model}: put the file into {}, or name a scale as yolo26n to begin with random weights", runs.display())
+fn start(model: &str, folder: &Path) -> Result<Start> {
+    Start::named(model, folder).with_context(|| {
+        format!("training.model {model}: put the file into {}, or name a scale as yolo26n to begin with random weights", folder.display())
     })
 }
 
@@ -153,13 +161,11 @@ fn dataset_folder(name: &str) -> PathBuf {
 }
 
 /// The first model goes into service by itself; every later one replaces another, which takes a gate.
-fn first_into_service(runs: &Path, open: &OpenRun) -> Result<()> {
-    let link = runs.join(IN_SERVICE);
-    if link.symlink_metadata().is_ok() {
-        return Ok(());
+fn first_into_service(root: &Path, run: &Run) -> Result<()> {
+    let link = root.join(runs::RUNS).join(runs::IN_SERVICE);
+    if link.symlink_metadata().is_err() {
+        run.put_into_service(root)?;
+        tracing::info!(run = %run.folder.display(), "first model in service");
     }
-    let name = open.folder.file_name().context("the run has no name")?;
-    store::atomic::repoint(&link, &Path::new(name).join(train::BEST))?;
-    tracing::info!(run = %open.folder.display(), "first model in service");
     Ok(())
 }

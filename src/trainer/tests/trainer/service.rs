@@ -105,7 +105,7 @@ fn a_run_that_is_stopped_goes_on_to_its_end_and_the_next_start_begins_another() 
     let [run] = &runs(&root)[..] else {
         panic!("{:?}", runs(&root))
     };
-    assert_eq!(run_file(&root, run)["finished"], false);
+    assert_eq!(run_file(&root, run)["state"], "open");
     drop(manager);
     fs::remove_file(folder.join("notify")).unwrap();
 
@@ -139,7 +139,7 @@ fn a_run_that_is_stopped_goes_on_to_its_end_and_the_next_start_begins_another() 
     ] {
         assert!(said.contains(words), "no {words:?} in:\n{said}");
     }
-    assert_eq!(run_file(&root, run)["finished"], true);
+    assert_eq!(run_file(&root, run)["state"], "finished");
     assert_eq!(
         fs::read_link(root.join("models/azaion.pt")).unwrap(),
         Path::new(run).join("best.pt")

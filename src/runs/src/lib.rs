@@ -1,0 +1,14 @@
+//! Training runs as folders of the tree, without libtorch: what a run was begun with, where it stands, what it left.
+//!
+//! A run is a folder of `models/`, named `azaion-YYYY-MM-DD`, and `-2`, `-3`, ... where a day has several (FS-3). Its
+//! `run.json` is written before the first step and says everything that the run's outcome is a function of: dataset,
+//! base model, hyper-parameters, code. It keeps them to its end, whatever the configuration says by then: only so does
+//! it end as it would have, undisturbed.
+
+mod code;
+mod file;
+mod folder;
+
+pub use code::Code;
+pub use file::{Begin, Error, Run, State};
+pub use folder::{BEST, CHECKPOINT, IN_SERVICE, LOCK, REPORT, RESULTS, RUN, RUNS};
