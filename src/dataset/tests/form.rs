@@ -5,6 +5,7 @@
     reason = "clippy knows #[test] functions, not what they call"
 )]
 
+#[expect(dead_code, reason = "each file of tests uses its part of it")]
 mod form_tree;
 
 use std::collections::BTreeSet;
