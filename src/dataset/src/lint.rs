@@ -7,8 +7,9 @@
 mod found;
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use annotation::{Label, Name};
 use rayon::prelude::*;
@@ -55,8 +56,7 @@ pub fn tree(root: &Path, data: &Path, watch: &(dyn Fn(usize, usize) + Sync)) -> 
     let found = pairs::find(data)?;
     let earlier = Earlier::read(&store::Paths::under(root).datasets())?;
     let looks = look_at_all(found.names, watch, |name| of_tree(data, &earlier, name))?;
-    let mut findings = skipped(found.skipped);
-    Ok(conclude(data, looks, &mut findings))
+    Ok(conclude(data, looks, skipped(found.skipped)))
 }
 
 /// Looks at the dataset in this folder.
@@ -73,22 +73,18 @@ pub fn dataset(folder: &Path, watch: &(dyn Fn(usize, usize) + Sync)) -> Result<L
     let mut names = Vec::new();
     for split in Split::ALL {
         let part = folder.join(split.folder());
-        if part.is_dir() {
+        // What the manifest lists there is told as vanished.
+        if ["images", "labels"].iter().all(|kind| part.join(kind).is_dir()) {
             let found = pairs::find(&part)?;
             findings.append(&mut skipped(found.skipped));
             names.extend(found.names.into_iter().map(|name| (name, split)));
         }
     }
-    if names.is_empty() && manifest.is_none() {
-        return Err(FormError::NoData {
-            path: folder.join(Split::Train.folder()),
-        });
-    }
     findings.append(&mut missing(folder, manifest.as_ref(), &names));
     let looks = look_at_all(names, watch, |(name, split)| {
         of_dataset(folder, manifest.as_ref(), name, split)
     })?;
-    Ok(conclude(folder, looks, &mut findings))
+    Ok(conclude(folder, looks, findings))
 }
 
 fn look_at_all<T: Send>(
@@ -96,11 +92,11 @@ fn look_at_all<T: Send>(
     watch: &(dyn Fn(usize, usize) + Sync),
     look: impl Fn(T) -> Result<Look, FormError> + Sync,
 ) -> Result<Vec<Look>, FormError> {
-    let (count, done) = (all.len(), std::sync::atomic::AtomicUsize::new(0));
+    let (count, done) = (all.len(), AtomicUsize::new(0));
     all.into_par_iter()
         .map(|one| {
             let looked = look(one);
-            watch(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, count);
+            watch(done.fetch_add(1, Ordering::Relaxed) + 1, count);
             looked
         })
         .collect()
@@ -227,7 +223,7 @@ fn missing(folder: &Path, manifest: Option<&Manifest>, names: &[(Name, Split)]) 
     let Some(manifest) = manifest else {
         return Vec::new();
     };
-    let there: std::collections::BTreeSet<(&str, Split)> = names
+    let there: BTreeSet<(&str, Split)> = names
         .iter()
         .map(|(name, split)| (name.as_str(), *split))
         .collect();
@@ -243,7 +239,7 @@ fn missing(folder: &Path, manifest: Option<&Manifest>, names: &[(Name, Split)]) 
     .collect()
 }
 
-fn conclude(place: &Path, looks: Vec<Look>, findings: &mut Vec<Finding>) -> Linted {
+fn conclude(place: &Path, looks: Vec<Look>, mut findings: Vec<Finding>) -> Linted {
     let mut seen = Vec::with_capacity(looks.len());
     for (one, mut its) in looks {
         seen.push(one);
@@ -252,7 +248,7 @@ fn conclude(place: &Path, looks: Vec<Look>, findings: &mut Vec<Finding>) -> Lint
     findings.extend(rules::smells(&seen));
     findings.sort_by(|a, b| (a.kind, &a.place).cmp(&(b.kind, &b.place)));
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
-    for finding in &*findings {
+    for finding in &findings {
         *counts.entry(finding.kind).or_default() += 1;
     }
     Linted {
@@ -264,6 +260,6 @@ fn conclude(place: &Path, looks: Vec<Look>, findings: &mut Vec<Finding>) -> Lint
             .map(|label| label.rows.len())
             .sum(),
         counts,
-        findings: std::mem::take(findings),
+        findings,
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench dataset`: what forming a dataset of many annotations takes, beside `cp -r` and beside the step in which
 //! the reference package looks through images and labels and writes its cache.
 //!
-//! Ours is the whole process `azaion dataset form`, from its start to its end. All work on one tree in `target/bench`, on one
+//! Ours is a process that forms one (`dataset::form`), from its start to its end. All work on one tree in `target/bench`, on one
 //! disk, in turns whose order reverses; what a turn has made is removed outside of its time. Everything was read before, so
 //! files come from memory.
 
@@ -43,9 +43,9 @@ impl Item {
 
     fn label(self) -> &'static str {
         match self {
-            Self::First => "azaion dataset form, the first one",
-            Self::Later => "azaion dataset form, 1,000 are new",
-            Self::Again => "azaion dataset form, none is new",
+            Self::First => "azaion, the first dataset",
+            Self::Later => "azaion, a later one, 1,000 are new",
+            Self::Again => "azaion, a later one, none is new",
             Self::Copy => "cp -r data/",
             Self::Cache => PEER,
         }
@@ -71,8 +71,7 @@ pub(super) fn measure(workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Rep
 
 fn in_tree(workspace: &Workspace, env: Env<'_>, tree: &Path) -> anyhow::Result<Report> {
     let bench = Bench {
-        ours: programs::build(workspace, "cli")?,
-        drawer: programs::build_example(workspace, "dataset", "tree")?,
+        program: programs::build_example(workspace, "dataset", "annotations")?,
         tree: tree.to_owned(),
     };
     eprintln!("drawing {ANNOTATIONS} annotations");
@@ -83,7 +82,7 @@ fn in_tree(workspace: &Workspace, env: Env<'_>, tree: &Path) -> anyhow::Result<R
         None => Err("there is no interpreter with it: `cargo xtask parity` makes one".to_owned()),
         Some(python) => {
             let place = Place {
-                ours: &bench.ours,
+                ours: &bench.program,
                 python: &python,
                 scripts: &workspace.root().join("tests/reference"),
                 scratch: scratch.path(),
@@ -115,8 +114,8 @@ fn in_tree(workspace: &Workspace, env: Env<'_>, tree: &Path) -> anyhow::Result<R
 
 /// What the turns work with.
 struct Bench {
-    ours: PathBuf,
-    drawer: PathBuf,
+    /// Draws and forms (src/dataset/examples).
+    program: PathBuf,
     tree: PathBuf,
 }
 
@@ -166,11 +165,7 @@ impl Bench {
     }
 
     fn form(&self) -> anyhow::Result<f64> {
-        let mut command = Command::new(&self.ours);
-        command
-            .args(["dataset", "form", "--json", "--root"])
-            .arg(&self.tree);
-        run(command.stderr(Stdio::null()))
+        run(Command::new(&self.program).arg("form").arg(&self.tree))
     }
 
     /// Takes away what [`Bench::draw`] added.

@@ -1,11 +1,12 @@
-//! Draws annotations into `FOLDER/data`, for `cargo xtask bench dataset`: `tree FOLDER FROM COUNT`. Each is a JPEG of 160 x 120
-//! pixels that is like no other, and a label of three boxes.
+//! What `cargo xtask bench dataset` runs: `annotations draw FOLDER FROM COUNT` draws annotations into the tree FOLDER, each a JPEG
+//! of 160 x 120 pixels that is like no other and a label of three boxes; `annotations form FOLDER` forms a dataset of them.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use dataset::form::{FormOptions, form};
 use dataset::rng::{Purpose, below, stream};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
@@ -19,18 +20,23 @@ const QUALITY: u8 = 90;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, from, count] = arguments.as_slice() else {
-        eprintln!("usage: tree FOLDER FROM COUNT");
-        return ExitCode::from(64);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["draw", folder, from, count] => match (from.parse(), count.parse()) {
+            (Ok(from), Ok(count)) => {
+                draw_all(&Path::new(folder).join("data"), from, count).map_err(|error| error.to_string())
+            }
+            _ => Err("FROM and COUNT are numbers".to_owned()),
+        },
+        ["form", folder] => form(&FormOptions::new(*folder, 0))
+            .map(drop)
+            .map_err(|error| error.to_string()),
+        _ => Err("usage: annotations draw FOLDER FROM COUNT | form FOLDER".to_owned()),
     };
-    let (Ok(from), Ok(count)) = (from.parse::<u64>(), count.parse::<u64>()) else {
-        eprintln!("FROM and COUNT are numbers");
-        return ExitCode::from(64);
-    };
-    match draw_all(&PathBuf::from(folder).join("data"), from, count) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cannot draw into {folder}: {error}");
+        Err(why) => {
+            eprintln!("{why}");
             ExitCode::FAILURE
         }
     }
