@@ -78,7 +78,7 @@ fn a_folder_without_a_manifest_is_looked_at_as_it_is() {
     let linted = lint::dataset(&formed.folder, &|_, _| {}).unwrap();
     assert_eq!(
         linted.counts.into_iter().collect::<Vec<_>>(),
-        [(Kind::Manifest, 1)]
+        [(Kind::Manifest, 1), (Kind::TinyBox, 10)]
     );
     assert_eq!(linted.images, 10);
 

@@ -76,6 +76,7 @@ fn in_tree(workspace: &Workspace, env: Env<'_>, tree: &Path) -> anyhow::Result<R
     };
     eprintln!("drawing {ANNOTATIONS} annotations");
     bench.draw(0, ANNOTATIONS)?;
+    bench.form()?;
     let mut report = Report::default();
     let scratch = tempfile::tempdir().context("cannot make a folder for the peer's files")?;
     let mut cache = match reference::find(env) {
@@ -121,11 +122,9 @@ struct Bench {
 
 impl Bench {
     fn draw(&self, from: u64, count: u64) -> anyhow::Result<()> {
-        let mut command = Command::new(&self.drawer);
-        command
-            .arg(&self.tree)
-            .args([from.to_string(), count.to_string()]);
-        run(&mut command).map(drop)
+        let mut command = Command::new(&self.program);
+        command.arg("draw").arg(&self.tree);
+        run(command.args([from.to_string(), count.to_string()])).map(drop)
     }
 
     /// Seconds of one turn.
@@ -142,30 +141,37 @@ impl Bench {
                 Ok(seconds)
             }
             Item::First => {
-                remove(&datasets)?;
+                let aside = self.tree.join("datasets-aside");
+                std::fs::rename(&datasets, &aside)?;
                 let seconds = self.form()?;
                 remove(&datasets)?;
+                std::fs::rename(&aside, &datasets)?;
                 Ok(seconds)
             }
-            Item::Later | Item::Again => {
-                remove(&datasets)?;
-                self.form()?;
-                if item == Item::Later {
-                    self.draw(ANNOTATIONS, NEW)?;
-                }
-                let seconds = self.form()?;
-                if item == Item::Later {
-                    self.undraw()?;
-                }
-                remove(&datasets)?;
+            Item::Later => {
+                self.draw(ANNOTATIONS, NEW)?;
+                let seconds = self.form_beside(&datasets)?;
+                self.undraw()?;
                 Ok(seconds)
             }
+            Item::Again => self.form_beside(&datasets),
             Item::Cache => bail!("the peer times itself"),
         }
     }
 
     fn form(&self) -> anyhow::Result<f64> {
         run(Command::new(&self.program).arg("form").arg(&self.tree))
+    }
+
+    /// Forms one beside the one that is there, and takes it away again.
+    fn form_beside(&self, datasets: &Path) -> anyhow::Result<f64> {
+        let before = folders(datasets)?;
+        let seconds = self.form()?;
+        folders(datasets)?
+            .iter()
+            .filter(|folder| !before.contains(folder))
+            .try_for_each(|folder| remove(folder))?;
+        Ok(seconds)
     }
 
     /// Takes away what [`Bench::draw`] added.
@@ -194,6 +200,12 @@ fn run(command: &mut Command) -> anyhow::Result<f64> {
         bail!("{command:?} ended with {status}");
     }
     Ok(start.elapsed().as_secs_f64())
+}
+
+fn folders(within: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(within)?.map(|entry| Ok(entry?.path()));
+    let paths: Vec<PathBuf> = entries.collect::<std::io::Result<_>>()?;
+    Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {
