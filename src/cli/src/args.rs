@@ -41,6 +41,13 @@ pub enum Command {
     /// Look at the queue and its tree, and put right what went wrong.
     #[command(subcommand)]
     Queue(queue::verbs::Verb),
+    /// Form datasets, look for what is wrong with them, and compare them.
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Say what a model was made of: run, code, dataset, offsets of its labels; exit code 2 where the trace is broken.
+    Why(WhyArgs),
+    /// Tell an image's history: what happened to it, where it is, which datasets and runs it was in.
+    Blame(BlameArgs),
     /// Make, check and explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -164,6 +171,106 @@ pub struct DeployWay {
     /// Places.
     #[command(flatten)]
     pub places: DeployPlaces,
+}
+
+/// Form datasets, look for what is wrong with them, and compare them.
+#[derive(Debug, Subcommand)]
+pub enum DatasetCommand {
+    /// Form a dataset of the validated annotations. What was in an earlier one stays in its split.
+    Form(DatasetFormArgs),
+    /// Look for what is invalid and what smells, and change nothing; exit code 2 where something is found.
+    Lint(DatasetLintArgs),
+    /// Count images, boxes, classes and sizes.
+    Stats(DatasetNamedArgs),
+    /// Say what a dataset's manifest says, as a whole or of one image.
+    Show(DatasetShowArgs),
+    /// Say what was added, removed, relabelled and moved from one dataset to another.
+    Diff(DatasetDiffArgs),
+}
+
+/// Arguments of `azaion dataset form`.
+#[derive(Debug, Args)]
+pub struct DatasetFormArgs {
+    /// Decides where new images go.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Divide everything anew, whatever earlier datasets say: what was judged by may then be learned from, and models of
+    /// before and after cannot be compared.
+    #[arg(long)]
+    pub forget: bool,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
+}
+
+/// Arguments of `azaion dataset lint`.
+#[derive(Debug, Args)]
+pub struct DatasetLintArgs {
+    /// A dataset's name in the tree, or its folder [default: the validated annotations of the tree].
+    #[arg(value_name = "DATASET")]
+    pub dataset: Option<String>,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
+}
+
+/// Arguments of `azaion dataset stats`.
+#[derive(Debug, Args)]
+pub struct DatasetNamedArgs {
+    /// A dataset's name in the tree, or its folder [default: the newest].
+    #[arg(value_name = "DATASET")]
+    pub dataset: Option<String>,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
+}
+
+/// Arguments of `azaion dataset show`.
+#[derive(Debug, Args)]
+pub struct DatasetShowArgs {
+    /// A dataset's name in the tree, or its folder [default: the newest].
+    #[arg(value_name = "DATASET")]
+    pub dataset: Option<String>,
+    /// Say what is known of this image.
+    #[arg(long, value_name = "NAME")]
+    pub item: Option<annotation::Name>,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
+}
+
+/// Arguments of `azaion dataset diff`.
+#[derive(Debug, Args)]
+pub struct DatasetDiffArgs {
+    /// The first dataset, by its name in the tree or its folder.
+    pub a: String,
+    /// The second one.
+    pub b: String,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
+}
+
+/// Arguments of `azaion why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A model's file, a run's folder, or a run's name in the tree [default: the model in service].
+    #[arg(value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
+}
+
+/// Arguments of `azaion blame`.
+#[derive(Debug, Args)]
+pub struct BlameArgs {
+    /// An annotation's name, or the path of its image or label.
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Which tree.
+    #[command(flatten)]
+    pub asked: queue::verbs::Asked,
 }
 
 /// Make, check and explain the configuration.

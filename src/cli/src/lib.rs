@@ -7,6 +7,7 @@ pub mod check;
 pub mod child;
 pub mod config;
 pub mod console;
+pub mod dataset;
 pub mod deploy;
 pub mod driver;
 pub mod import;

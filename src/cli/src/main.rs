@@ -3,7 +3,7 @@
 use cli::{
     alert,
     args::{AlertArgs, Cli, Command, ImportCommand},
-    check, config, console, deploy, import_yolo,
+    check, config, console, dataset, deploy, import_yolo,
     program::{level, level_beside_report, parse, told},
     queue, runs, top, trainer,
 };
@@ -29,6 +29,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Queue(verb) => {
             let shutdown = at_work(cli.verbose)?;
             queue::run(&verb, &shutdown)
+        }
+        Command::Dataset(command) => {
+            log::init_human(level(cli.verbose), console::print)?;
+            dataset::run(&command)
+        }
+        Command::Why(args) => {
+            log::init_human(level(cli.verbose), console::print)?;
+            dataset::why(&args)
+        }
+        Command::Blame(args) => {
+            log::init_human(level(cli.verbose), console::print)?;
+            dataset::blame(&args)
         }
         Command::Config(command) => {
             at_work(cli.verbose)?;

@@ -1,18 +1,21 @@
 //! From `data/` to a dated dataset: `datasets/azaion-YYYY-MM-DD/` (DST-1 to DST-3, FS-3).
 //!
 //! The pairs of `data/` are first linked into a folder aside, so that what is checked is what ends in the dataset even
-//! while annotations go on arriving. Every image is decoded as a whole and every label parsed, in parallel; what fails
-//! is moved to `data-corrupted/`. The rest is divided, described in `data.yaml` and `manifest.json`, synced, and
-//! renamed into place.
+//! while annotations go on arriving. Every image that no earlier dataset vouches for is decoded as a whole and every such
+//! label parsed, in parallel; what fails is moved to `data-corrupted/`. The rest is divided, described in `data.yaml` and
+//! `manifest.json`, synced, and renamed into place.
 //!
 //! Guarantees: a dataset is there completely or not at all, also after a power cut; an existing one is never changed
 //! (a second one on the same day is `...-2`); train + valid + test = every valid input of a seeded division; the same
-//! inputs and seed give the same division. Files are hard links where the file system allows: they share their bytes
-//! with `data/`, where files are replaced, never changed in place.
+//! inputs, seed and earlier datasets give the same division; an image that an earlier dataset has stays in its split; new
+//! frames of one source media and near-duplicates are in one split. Files are hard links where the file system allows: they
+//! share their bytes with `data/`, where files are replaced, never changed in place.
 
 mod build;
-mod check;
-mod pairs;
+pub(crate) mod check;
+pub(crate) mod earlier;
+mod origin;
+pub(crate) mod pairs;
 mod refuse;
 mod split;
 
@@ -21,7 +24,9 @@ use std::time::Instant;
 
 use annotation::{ClassList, Name};
 
-use crate::manifest::{Division, Manifest};
+use crate::manifest::{About, Division, Manifest, ManifestItem};
+use earlier::Earlier;
+use origin::Origins;
 
 pub use check::Fault;
 pub use pairs::SkipReason;
@@ -34,14 +39,26 @@ pub struct FormOptions {
     pub root: PathBuf,
     /// Folder of the validated annotations, relative to the tree.
     pub data_dir: PathBuf,
-    /// Seed of the shuffle.
+    /// Seed of the division.
     pub seed: u64,
     /// Date in the dataset's name.
     pub date: jiff::civil::Date,
     /// Moment that the manifest records.
     pub created: jiff::Timestamp,
-    /// A division by lists of names instead of a shuffle.
+    /// A division by lists of names instead of one by the seed.
     pub split: Option<FixedSplit>,
+    /// Whether images stay where earlier datasets have them.
+    pub memory: Memory,
+}
+
+/// What a division by the seed makes of earlier datasets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// An image stays where the newest of them has it.
+    #[default]
+    Kept,
+    /// Everything is divided anew: numbers of models from before cannot be compared with those of models from then on.
+    Forgotten,
 }
 
 impl FormOptions {
@@ -55,6 +72,7 @@ impl FormOptions {
             date: now.date(),
             created: now.timestamp(),
             split: None,
+            memory: Memory::Kept,
         }
     }
 }
@@ -70,6 +88,12 @@ pub struct Formed {
     pub hard_links: usize,
     /// Files that were copied, where the file system has no hard links between the two places.
     pub copies: usize,
+    /// Images that were decoded; earlier datasets vouch for the others.
+    pub decoded: usize,
+    /// Images that are where an earlier dataset has them.
+    pub kept: usize,
+    /// Groups of images that belong together and are on several sides, where earlier datasets have them.
+    pub straddling: usize,
     /// Annotations that were moved to `data-corrupted/`.
     pub refused: Vec<Refused>,
     /// Files that were left where they are.
@@ -122,11 +146,13 @@ pub fn form_watched(
         return Err(FormError::NoData { path: data });
     }
     let names = class_names(&options.root)?;
-    let building = build::Building::begin(&options.root.join("datasets"))?;
+    let paths = store::Paths::under(&options.root);
+    let building = build::Building::begin(&paths.datasets())?;
     refuse::finish_interrupted(&data, &corrupted)?;
+    let earlier = Earlier::read(&paths.datasets())?;
 
     let found = pairs::find(&data)?;
-    let checked = check::check(&data, &building, found.names, watch)?;
+    let checked = check::check(&data, &building, &earlier, found.names, watch)?;
     refuse::refuse(&data, &corrupted, &building, &checked.refused)?;
     let skipped: Vec<Skipped> = found.skipped.into_iter().chain(checked.vanished).collect();
     for Skipped { path, reason } in &skipped {
@@ -140,27 +166,58 @@ pub fn form_watched(
         });
     }
 
-    let divided = split::divide(checked.valid, options.seed, options.split.as_ref())?;
-    let division = if options.split.is_some() {
-        Division::Fixed
-    } else {
-        Division::Seeded
+    let valid = with_origins(checked.valid, &Origins::read(&paths.ledger_file()), &earlier);
+    let (division, divided, kept_of) = match &options.split {
+        Some(lists) => (Division::Fixed, split::by_lists(valid, lists)?, None),
+        None => {
+            let kept_of = Some(&earlier).filter(|_| options.memory == Memory::Kept);
+            (
+                Division::Seeded,
+                split::by_seed(valid, options.seed, kept_of),
+                kept_of,
+            )
+        }
     };
-    let name = building.free_name(options.date)?;
-    let manifest = Manifest::new(name, options.created, options.seed, division, divided.items);
+    for name in &divided.unlisted {
+        building.drop_from_stock(name)?;
+    }
+    let about = About {
+        name: building.free_name(options.date)?,
+        created: options.created,
+        seed: options.seed,
+        division,
+        grouping: divided.grouping,
+        earlier: kept_of.map(|earlier| earlier.names.clone()).unwrap_or_default(),
+    };
+    let manifest = Manifest::new(about, divided.items);
     let folder = building.finish(&manifest, &names)?;
     let formed = Formed {
         folder,
         manifest,
         hard_links: checked.linked.hard_links,
         copies: checked.linked.copies,
+        decoded: checked.decoded,
+        kept: divided.kept,
+        straddling: divided.straddling,
         refused: checked.refused,
         skipped,
-        unlisted: divided.unlisted,
+        unlisted: divided.unlisted.len(),
         absent: divided.absent,
     };
     log(&formed, start);
     Ok(formed)
+}
+
+/// The items with what the ledger tells of them.
+fn with_origins(mut items: Vec<ManifestItem>, origins: &Origins, earlier: &Earlier) -> Vec<ManifestItem> {
+    for item in &mut items {
+        // The same image has the same source, whatever became of the ledger.
+        let before = earlier
+            .item(&item.name)
+            .filter(|before| before.image_sha256 == item.image_sha256);
+        origins.complete(item, before.and_then(|before| before.media));
+    }
+    items
 }
 
 fn log(formed: &Formed, start: Instant) {
@@ -172,6 +229,8 @@ fn log(formed: &Formed, start: Instant) {
         valid = counts.valid,
         test = counts.test,
         boxes = counts.boxes,
+        kept = formed.kept,
+        decoded = formed.decoded,
         refused = formed.refused.len(),
         skipped = formed.skipped.len(),
         hard_links = formed.hard_links,
@@ -273,11 +332,11 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> F
 }
 
 /// The image file of an annotation below a folder.
-fn image_path(folder: &Path, name: &Name) -> PathBuf {
+pub(crate) fn image_path(folder: &Path, name: &Name) -> PathBuf {
     folder.join("images").join(format!("{name}.jpg"))
 }
 
 /// The label file of an annotation below a folder.
-fn label_path(folder: &Path, name: &Name) -> PathBuf {
+pub(crate) fn label_path(folder: &Path, name: &Name) -> PathBuf {
     folder.join("labels").join(format!("{name}.txt"))
 }

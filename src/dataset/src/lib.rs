@@ -7,13 +7,19 @@
 
 pub mod augment;
 pub mod batch;
+pub mod catalog;
 pub mod decode;
+pub mod diff;
 pub mod form;
+mod groups;
 pub mod letterbox;
+pub mod likeness;
+pub mod lint;
 pub mod load;
 pub mod manifest;
 pub mod resize;
 pub mod rng;
+pub mod stats;
 pub mod yaml;
 
 pub use manifest::Split;

@@ -5,7 +5,7 @@
 
 use annotation::{Annotation, AnnotationStatus, Bulk, BulkStatus, Message, Name, Role, Status, sniff_image};
 use bytes::Bytes;
-use store::{Batch, Entry, Home};
+use store::{Batch, Entry, Home, Media};
 
 /// What became of a message.
 #[derive(Debug)]
@@ -114,7 +114,11 @@ fn created(
     Ok(
         match batch.entry(offset, Some(annotation.role), &annotation.name)? {
             Entry::Unknown(entry) => {
-                entry.create(home_of_new(annotation.role), image, annotation.label.to_string());
+                entry.taken_from(Media::of(&annotation.media_name)).create(
+                    home_of_new(annotation.role),
+                    image,
+                    annotation.label.to_string(),
+                );
                 Done::Created {
                     name: annotation.name,
                     status: Status::Created,
@@ -142,7 +146,11 @@ fn edited(
     image: Option<Bytes>,
 ) -> store::Result<Outcome> {
     let Annotation {
-        name, role, label, ..
+        name,
+        role,
+        label,
+        media_name,
+        ..
     } = annotation;
     let missed = |name: &Name| Outcome {
         done: Done::Missed,
@@ -165,7 +173,9 @@ fn edited(
             Done::Edited { name, role }.into()
         }
         (Entry::Unknown(entry), Some(image)) => {
-            entry.create(home_of_new(role), image, label.to_string());
+            entry
+                .taken_from(Media::of(&media_name))
+                .create(home_of_new(role), image, label.to_string());
             Done::Created {
                 name,
                 status: Status::Edited,

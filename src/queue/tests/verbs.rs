@@ -25,7 +25,7 @@ use common::{EMAIL, Event, Image, assert_same, batches, drain, read_dir};
 use queue::verbs::{self, Answer, Error, SecondTree, Selection, Verb};
 use queue::{Options, Processor};
 use serde_json::Value;
-use store::{Paths, Tree};
+use store::{Media, Paths, Tree};
 use stream::file::{FileSource, FileWriter};
 
 /// The command line of a program that offers the verbs.
@@ -466,6 +466,18 @@ fn history_tells_what_happened_to_one_annotation_and_nothing_of_others() {
             ["1", "created", "Operator", "seed"],
             ["2", "validated", "-", "data"]
         ]
+    );
+    // The number of what it was taken from, and not its name.
+    let media = Media::of("slide").unwrap();
+    let told: Vec<bool> = text
+        .lines()
+        .map(|line| line.ends_with(&format!(" media {media}")))
+        .collect();
+    assert_eq!(told, [true, false], "{text}");
+    let ledger = std::fs::read_to_string(root.path().join("ledger.log")).unwrap();
+    assert!(
+        ledger.contains(&media.to_string()) && !ledger.contains("slide"),
+        "{ledger}"
     );
     let nothing = ask(&format!("history cell-z --root {}", arg(&root))).unwrap();
     assert_eq!(

@@ -15,6 +15,7 @@ use crate::commit::{self, Logs};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::ledger::{self, Event, Turn};
+use crate::media::Media;
 use crate::paths::Home;
 use crate::quarantine::Refusal;
 use crate::spool::Spooled;
@@ -82,6 +83,13 @@ pub struct Unknown<'b> {
 }
 
 impl Unknown<'_> {
+    /// What its image was taken from, for the ledger.
+    #[must_use]
+    pub fn taken_from(mut self, media: Option<Media>) -> Self {
+        self.line.media = media;
+        self
+    }
+
     /// Creates the annotation. Its image is saved as it is.
     pub fn create(self, home: Home, image: Bytes, label: String) {
         let Self { begun, spooled, .. } = self;
@@ -182,6 +190,7 @@ struct Line<'b> {
     offset: u64,
     time: u64,
     role: Option<Role>,
+    media: Option<Media>,
 }
 
 impl Line<'_> {
@@ -197,6 +206,7 @@ impl Line<'_> {
                 name: name.clone(),
                 image: None,
                 label: label.map(|text| Digest::of(text.as_bytes())),
+                media: self.media,
             });
         }
     }
@@ -230,6 +240,7 @@ impl<'t> Batch<'t> {
             offset,
             time: self.time,
             role,
+            media: None,
         };
         let missed = self.tree.unmatched.contains(offset, name);
         if missed && self.turn == Turn::Stream {

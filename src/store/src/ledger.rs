@@ -7,12 +7,13 @@
 //! # Layout
 //! ```text
 //! azaion-ledger 1
-//! {offset} {time} {event} {role} {home} {name} {image} {label}
+//! {offset} {time} {event} {role} {home} {name} {image} {label} {media}
 //! = {next} {lines} {bytes} {crc}
 //! ```
 //! One line for each annotation that a message was about, `-` where there is nothing to say: the message's offset, seconds
 //! since 1970, an [`Event`], the role of who did it, the home where the annotation is now, its name, and the SHA-256 of
-//! image and label where they are new. A line with `=` ends the lines of a batch: the offset behind it, how many lines and
+//! image and label where they are new. Only where the message told of its source media is there a ninth field, its [`Media`]:
+//! lines of before have eight. A line with `=` ends the lines of a batch: the offset behind it, how many lines and
 //! bytes they are, and their CRC-32, 8 hexadecimal digits. It begins with `+` where messages out of quarantine were
 //! processed again, for which the offset does not move. The file only grows. A batch without its last line was never begun
 //! in the tree, and is cut off on opening.
@@ -30,6 +31,7 @@ use crate::atomic;
 use crate::digest::Digest;
 use crate::disk::{Disk, Real};
 use crate::error::{Error, Result};
+use crate::media::Media;
 use crate::paths::Home;
 
 const HEADER: &[u8] = b"azaion-ledger 1\n";
@@ -108,6 +110,8 @@ pub struct Entry {
     pub image: Option<Digest>,
     /// Of the label file, where it is new.
     pub label: Option<Digest>,
+    /// What the image was taken from, where the message that brought it tells.
+    pub media: Option<Media>,
 }
 
 /// A value, or `-`.
@@ -133,9 +137,10 @@ impl Entry {
             name,
             image,
             label,
+            media,
         } = self;
         // Writing to a String does not fail.
-        let _ = writeln!(
+        let _ = write!(
             into,
             "{} {time} {event} {} {} {name} {} {}",
             Or(*offset),
@@ -144,6 +149,10 @@ impl Entry {
             Or(*image),
             Or(*label),
         );
+        if let Some(media) = media {
+            let _ = write!(into, " {media}");
+        }
+        into.push('\n');
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -162,6 +171,10 @@ impl Entry {
             name: Name::new(field()?).ok()?,
             image: optional(field()?, |text| Digest::parse(text.as_bytes()))?,
             label: optional(field()?, |text| Digest::parse(text.as_bytes()))?,
+            media: match field() {
+                Some(text) => Some(Media::parse(text)?),
+                None => None,
+            },
         };
         fields.next().is_none().then_some(entry)
     }
@@ -657,6 +670,7 @@ mod tests {
             name: Name::new(name).unwrap(),
             image: Some(Digest::of(b"pixels")),
             label: Some(Digest::of(b"")),
+            media: None,
         }
     }
 
@@ -713,6 +727,28 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_tells_of_the_source_media_has_a_ninth_field_and_one_of_before_is_read() {
+        let media = Media::of("slide-7.tif");
+        let told = Entry {
+            media,
+            ..entry(3, Event::Created, "cell-a")
+        };
+        let (mut line, mut before) = (String::new(), String::new());
+        told.write(&mut line);
+        entry(3, Event::Created, "cell-a").write(&mut before);
+        assert_eq!(line, format!("{} {}\n", before.trim_end(), media.unwrap()));
+        assert_eq!(Entry::parse(line.trim_end()), Some(told));
+        assert_eq!(Entry::parse(before.trim_end()).unwrap().media, None);
+        for bad in ["-", "0", "cell", "00000000000000000 x"] {
+            assert_eq!(
+                Entry::parse(&format!("{} {bad}", before.trim_end())),
+                None,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_appended_is_read_again_and_covers_its_offsets() {
         let (dir, path, entries) = two();
         assert_eq!(all(&path).unwrap(), entries);
@@ -732,6 +768,7 @@ mod tests {
             name: Name::new("cell-a").unwrap(),
             image: None,
             label: None,
+            media: None,
         };
         append(&mut log(dir.path(), 0).unwrap(), std::slice::from_ref(&found), 1);
         assert_eq!(all(&dir.path().join("ledger.log")).unwrap(), [found]);

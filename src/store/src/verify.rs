@@ -325,5 +325,6 @@ fn entry(paths: &Paths, name: &Name, home: Home) -> Result<Entry> {
         name: name.clone(),
         image: digest(&paths.image(home, name))?,
         label: digest(&label)?,
+        media: None,
     })
 }

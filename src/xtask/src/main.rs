@@ -212,7 +212,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Ok(exit(report.is_ok(), FAILED))
         }
         Verb::Bench { name, json } => {
-            if name != bench::Name::Queue {
+            if !matches!(name, bench::Name::Queue | bench::Name::Dataset) {
                 setup(&workspace, Wheels::Fetch)?;
             }
             let report = bench::run(name, &workspace, &process_env)?;

@@ -13,9 +13,22 @@ use crate::workspace::Workspace;
 /// # Errors
 /// cargo cannot be started, does not build it, or it has no program.
 pub fn build(workspace: &Workspace, package: &str) -> anyhow::Result<PathBuf> {
+    build_with(workspace, package, &[])
+}
+
+/// Builds an example of a package.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_example(workspace: &Workspace, package: &str, example: &str) -> anyhow::Result<PathBuf> {
+    build_with(workspace, package, &["--example", example])
+}
+
+fn build_with(workspace: &Workspace, package: &str, more: &[&str]) -> anyhow::Result<PathBuf> {
     let output = workspace
         .cargo()
         .args(["build", "--release", "--package", package])
+        .args(more)
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()

@@ -30,6 +30,12 @@ pub fn interpreter(env: Env<'_>) -> Result<PathBuf, PythonError> {
     REFERENCE.interpreter(env)
 }
 
+/// The interpreter if it is there already: nothing is made.
+#[must_use]
+pub fn find(env: Env<'_>) -> Option<PathBuf> {
+    REFERENCE.find(env)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ mod alert;
 mod check;
 mod common;
 mod config;
+mod dataset;
 mod deploy;
 mod import;
 mod queue;

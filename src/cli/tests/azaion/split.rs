@@ -24,7 +24,8 @@ fn the_operators_tool_needs_no_libtorch() {
 fn help_lists_every_verb() {
     let mut shown = azaion(&["--help"]).assert().success();
     for verb in [
-        "demo", "detect", "model", "import", "queue", "config", "check", "alert", "runs", "top",
+        "demo", "detect", "model", "import", "queue", "dataset", "why", "blame", "config", "check", "alert",
+        "runs", "top",
     ] {
         shown = shown.stdout(contains(format!("\n  {verb} ")));
     }

@@ -119,16 +119,18 @@ impl Building {
 
     /// Divides the stock, writes the descriptions, and renames the whole into place.
     pub fn finish(self, manifest: &Manifest, names: &[String]) -> Result<PathBuf, FormError> {
-        for split in Split::ALL {
+        for split in [Split::Valid, Split::Test] {
             make_pair_of_folders(&self.folder.join(split.folder()))?;
         }
-        for item in &manifest.items {
+        let elsewhere = manifest.items.iter().filter(|item| item.split != Split::Train);
+        for item in elsewhere {
             let split = self.folder.join(item.split.folder());
             self.move_from_stock(&format!("images/{}.jpg", item.name), &split)?;
             self.move_from_stock(&format!("labels/{}.txt", item.name), &split)?;
         }
-        // What a fixed division leaves out is still in the stock.
-        fs::remove_dir_all(&self.stock).map_err(failed("remove", &self.stock))?;
+        // What is left is what is learned from: most of it, which need not be moved one by one.
+        let train = self.folder.join(Split::Train.folder());
+        fs::rename(&self.stock, &train).map_err(failed("rename", &self.stock))?;
 
         let target = self.datasets.join(&manifest.name);
         self.write_descriptions(&target, manifest, names)?;

@@ -35,7 +35,7 @@ impl fmt::Display for SkipReason {
 }
 
 /// What a folder holds.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Annotations with both files, sorted.
     pub names: Vec<Name>,
     /// Files that are part of none.
@@ -43,7 +43,7 @@ pub(super) struct Found {
 }
 
 /// Looks through `data/images` and `data/labels`.
-pub(super) fn find(data: &Path) -> Result<Found, FormError> {
+pub(crate) fn find(data: &Path) -> Result<Found, FormError> {
     let mut skipped = Vec::new();
     let images = list(&data.join("images"), ".jpg", &mut skipped)?;
     let labels = list(&data.join("labels"), ".txt", &mut skipped)?;

@@ -95,3 +95,21 @@ fn crc32(bytes: &[u8]) -> u32 {
         })
     })
 }
+
+/// A picture that is like no other one, of patches of grey in different places; compressed at this quality.
+pub fn picture(index: u64, quality: u8) -> Vec<u8> {
+    let mut state = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
+    let mut patches = [[0u8; 12]; 9];
+    for patch in patches.iter_mut().flatten() {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        *patch = (state >> 56) as u8;
+    }
+    let image = RgbImage::from_fn(96, 72, |x, y| Rgb([patches[y as usize / 8][x as usize / 8]; 3]));
+    let mut bytes = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality)
+        .encode_image(&image)
+        .unwrap();
+    bytes
+}

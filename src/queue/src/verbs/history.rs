@@ -34,6 +34,8 @@ pub struct Line {
     pub image: Option<String>,
     /// SHA-256 of the label file, where it was new.
     pub label: Option<String>,
+    /// The number of the source media, where the message that brought the image tells.
+    pub media: Option<String>,
 }
 
 impl From<ledger::Entry> for Line {
@@ -46,6 +48,7 @@ impl From<ledger::Entry> for Line {
             home: entry.home.map(store::Home::as_str),
             image: entry.image.map(|digest| digest.to_string()),
             label: entry.label.map(|digest| digest.to_string()),
+            media: entry.media.map(|media| media.to_string()),
         }
     }
 }
@@ -72,7 +75,7 @@ impl fmt::Display for History {
                 Some(digest) => digest.get(..12).unwrap_or_default().to_owned(),
                 None => "-".to_owned(),
             };
-            writeln!(
+            write!(
                 f,
                 "{}  {offset:>10}  {:<9}  {:<11}  {:<9}  image {}  label {}",
                 line.time,
@@ -82,6 +85,10 @@ impl fmt::Display for History {
                 digest(&line.image),
                 digest(&line.label),
             )?;
+            match &line.media {
+                Some(media) => writeln!(f, "  media {media}")?,
+                None => writeln!(f)?,
+            }
         }
         Ok(())
     }

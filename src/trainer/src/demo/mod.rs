@@ -160,7 +160,8 @@ fn scene_message(seed: u64, index: u64) -> Result<Vec<u8>> {
         name: &name,
         status: Status::Created,
         created: Timestamp::from_secs(index as i64),
-        media_name: "drawn scenes",
+        // Each scene is a picture by itself: of one source media all would be on one side of the division.
+        media_name: &name,
         time_us: index as i64 * 1_000_000,
         image_extension: "jpg",
         detections: &encode::detections(&scene.label, &[]),

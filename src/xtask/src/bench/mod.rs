@@ -6,6 +6,7 @@
 //! repetitions. The first turn of every contender warms it up and is not counted.
 
 mod contender;
+mod dataset;
 mod memory;
 mod plan;
 mod report;
@@ -38,6 +39,7 @@ const MIN_ROUNDS: usize = 3;
 pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Report> {
     let report = match name {
         Name::Queue => Report::Queue(trial::bench(workspace, env)?),
+        Name::Dataset => Report::Dataset(dataset::measure(workspace, env)?),
         Name::Step | Name::Loader | Name::Infer | Name::Memory => beside_reference(name, workspace, env)?,
     };
     let folder = workspace.root().join("target/bench");
@@ -75,6 +77,8 @@ pub enum Report {
     Memory(memory::Report),
     /// Messages a second and more, side by side.
     Queue(trial::Report),
+    /// Seconds of forming, side by side.
+    Dataset(dataset::Report),
 }
 
 impl Report {
@@ -85,6 +89,7 @@ impl Report {
             Self::Speed(report) => report.json(),
             Self::Memory(report) => report.json(),
             Self::Queue(report) => report.json(),
+            Self::Dataset(report) => report.json(),
         }
     }
 }
@@ -95,6 +100,7 @@ impl fmt::Display for Report {
             Self::Speed(report) => report.fmt(f),
             Self::Memory(report) => report.fmt(f),
             Self::Queue(report) => report.fmt(f),
+            Self::Dataset(report) => report.fmt(f),
         }
     }
 }

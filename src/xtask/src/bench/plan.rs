@@ -17,6 +17,8 @@ pub enum Name {
     Memory,
     /// The queue's daemon beside a consumer in Python
     Queue,
+    /// Forming a dataset of 100,000 annotations beside cp -r and the reference package's cache
+    Dataset,
 }
 
 impl Name {
@@ -29,6 +31,7 @@ impl Name {
             Self::Infer => "infer",
             Self::Memory => "memory",
             Self::Queue => "queue",
+            Self::Dataset => "dataset",
         }
     }
 }
@@ -109,7 +112,7 @@ impl Plan {
             Name::Step => Some(step()),
             Name::Loader => Some(loader()),
             Name::Infer => Some(infer()),
-            Name::Memory | Name::Queue => None,
+            Name::Memory | Name::Queue | Name::Dataset => None,
         }
     }
 }
