@@ -243,7 +243,7 @@ impl<'t> Batch<'t> {
             Slot::Occupied(slot) => return Ok(Entry::Known(Known { slot, line })),
             Slot::Vacant(slot) => slot,
         };
-        Ok(match self.tree.locate(name)? {
+        Ok(match self.tree.find(name)? {
             Some(home) => {
                 let change = Change::Update {
                     was: home,

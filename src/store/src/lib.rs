@@ -20,6 +20,7 @@ pub mod fault;
 pub mod ledger;
 mod lock;
 mod nameless;
+mod names;
 pub mod offset;
 mod paths;
 pub mod quarantine;
