@@ -31,6 +31,8 @@ const START_EXTENSION: Duration = Duration::from_secs(90);
 const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Messages that become durable together, at most.
 const BATCH_MESSAGES: usize = 4096;
+/// Batches in memory: received, prepared, synced, waiting, written, and on their way.
+const BATCHES: usize = 6;
 
 /// Takes annotations from a RabbitMQ Stream into the labelled tree.
 #[derive(Debug, Parser)]
@@ -158,8 +160,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 /// granted makes the queue slower and nothing else.
 fn allow_open_files() {
     let granted = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        // Two files a message, in the batch that is written and in the one that is prepared.
-        let wanted = (4 * BATCH_MESSAGES + 1024) as u64;
+        // Two files a message, in the batches that are prepared, synced, waiting and written.
+        let wanted = (2 * 4 * BATCH_MESSAGES + 1024) as u64;
         setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard).max(soft), hard)
     });
     if let Err(error) = granted {
@@ -177,8 +179,7 @@ async fn serve(
     let options = Options {
         batch: stream::Limits {
             max_messages: BATCH_MESSAGES,
-            // One part is written, one prepared, one on its way.
-            max_bytes: megabytes(config.rabbitmq.buffer_mb) / 3,
+            max_bytes: megabytes(config.rabbitmq.buffer_mb) / BATCHES,
         },
         ..Options::default()
     };

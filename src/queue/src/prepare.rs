@@ -1,4 +1,4 @@
-//! What can be done for messages before their turn: they are decoded, and the files of new annotations are written.
+//! What can be done for messages before their turn: they are decoded, and the files of new annotations written and synced.
 //!
 //! It asks the tree nothing and changes nothing in it, so it goes on while the batch before is made durable. Guarantee: a
 //! prepared message does to the tree what it would have done unprepared.
@@ -56,6 +56,16 @@ impl Preparer {
         Prepared { items, bytes }
     }
 
+    /// Makes durable what was written for them.
+    pub(crate) fn sync(&self, mut prepared: Prepared) -> Prepared {
+        if prepared.has_files()
+            && let Some(spool) = &self.spool
+        {
+            spool.sync(prepared.items.iter_mut().map(|item| &mut item.spooled));
+        }
+        prepared
+    }
+
     /// Takes care of all items, in up to `threads` threads of which this is one.
     fn prepare_each(&self, items: &mut [Item], spool: Option<&Spool>, threads: usize) {
         let others = 1..threads.min(items.len());
@@ -103,6 +113,11 @@ fn bytes(batch: &Batch) -> usize {
 impl Prepared {
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Whether files were written ahead.
+    pub(crate) fn has_files(&self) -> bool {
+        self.items.iter().any(|item| item.spooled.is_some())
     }
 
     /// Adds the messages that come next.

@@ -54,7 +54,8 @@ impl Processor {
     ///
     /// What happened is counted and logged once it is durable, and not before.
     pub fn process(&mut self, batch: &Batch) -> Result<()> {
-        let mut prepared = self.preparer().prepare(batch.clone());
+        let preparer = self.preparer();
+        let mut prepared = preparer.sync(preparer.prepare(batch.clone()));
         self.commit(&mut prepared)
     }
 

@@ -1,8 +1,9 @@
 //! The loop between a source and the tree.
 //!
-//! While one batch is made durable, the next is received and prepared, so that the disk, the network and both processors
-//! are busy at once; memory stays within the limits of two batches and what the source reads ahead. A batch is acknowledged
-//! when it is durable. A shutdown ends the loop; the batch that is being written is finished first (QUE-8).
+//! While one batch gets its names, the bytes of the next are synced, and one more is received and prepared, so that the
+//! disk, the network and the processors are busy at once; memory stays within the limits of five batches and what the source
+//! reads ahead. A batch is acknowledged when it is durable. A shutdown ends the loop; the batch that is being written is
+//! finished first (QUE-8).
 
 use std::future::pending;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How [`run`] works.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much one batch may hold: what becomes durable together, and what is in memory at once.
+    /// How much one batch may hold. Up to five are in memory: received, prepared, synced, waiting and written. Two that
+    /// wait may become durable together.
     pub batch: stream::Limits,
     /// How large things in a message may be.
     pub decode: annotation::Limits,
@@ -132,14 +134,17 @@ pub async fn run<S: Source>(
     })
 }
 
-/// The way from the source into the tree: while one batch is written, the next is received and prepared.
+/// The way from the source into the tree: received, prepared, synced, written, each while the next is in the step before.
 struct Pipeline<'o> {
     options: &'o Options,
     preparer: Preparer,
     /// At rest, it is here; at work, in `writing`.
     processor: Option<Box<Processor>>,
     preparing: Option<JoinHandle<Prepared>>,
-    /// What is prepared and not yet being written.
+    /// What is prepared and not yet being synced.
+    prepared: Prepared,
+    syncing: Option<JoinHandle<Prepared>>,
+    /// What is synced and not yet being written.
     ready: Prepared,
     writing: Option<JoinHandle<Written>>,
     /// The last offset may not be durable.
@@ -163,6 +168,7 @@ struct Closed {
 enum Event {
     Arrived(Result<Option<Batch>, stream::Error>),
     Prepared(Result<Prepared, JoinError>),
+    Synced(Result<Prepared, JoinError>),
     Written(Result<Written, JoinError>),
     /// It may be time to try the disk again.
     DiskTick,
@@ -176,6 +182,8 @@ impl<'o> Pipeline<'o> {
             preparer: processor.preparer(),
             processor: Some(Box::new(processor)),
             preparing: None,
+            prepared: Prepared::default(),
+            syncing: None,
             ready: Prepared::default(),
             writing: None,
             unsettled: false,
@@ -195,7 +203,8 @@ impl<'o> Pipeline<'o> {
             if shutdown.load(Ordering::Relaxed) {
                 return Ok(true);
             }
-            self.begin(watcher);
+            self.begin_to_sync();
+            self.begin_to_write(watcher);
             if self.is_idle()
                 && let Some(end) = self.end.take()
             {
@@ -211,7 +220,11 @@ impl<'o> Pipeline<'o> {
                 Event::Arrived(Err(error)) => self.end = Some(Err(error)),
                 Event::Prepared(prepared) => {
                     self.preparing = None;
-                    self.ready.append(finished(prepared)?);
+                    self.prepared.append(finished(prepared)?);
+                }
+                Event::Synced(synced) => {
+                    self.syncing = None;
+                    self.ready.append(finished(synced)?);
                 }
                 Event::Written(written) => {
                     self.writing = None;
@@ -224,16 +237,36 @@ impl<'o> Pipeline<'o> {
     }
 
     fn is_idle(&self) -> bool {
-        self.preparing.is_none() && self.writing.is_none() && self.ready.is_empty()
+        self.writing.is_none() && self.ready.is_empty() && !self.has_more_to_come()
+    }
+
+    /// Whether something is on its way to be written.
+    fn has_more_to_come(&self) -> bool {
+        self.preparing.is_some() || !self.prepared.is_empty() || self.syncing.is_some()
+    }
+
+    /// Starts to sync what is prepared, if nobody is at it and there is room behind.
+    fn begin_to_sync(&mut self) {
+        let has_room = self.ready.room(self.options.batch).is_some();
+        if self.prepared.is_empty() || self.syncing.is_some() || !has_room {
+            return;
+        }
+        let prepared = std::mem::take(&mut self.prepared);
+        if prepared.has_files() {
+            let preparer = self.preparer.clone();
+            self.syncing = Some(spawn_blocking(move || preparer.sync(prepared)));
+        } else {
+            self.ready.append(prepared);
+        }
     }
 
     /// Starts writing, if there is something to write, nobody is at it, and the disk is not left alone.
-    fn begin(&mut self, watcher: &mut Watcher<impl FnMut(&Progress)>) {
+    fn begin_to_write(&mut self, watcher: &mut Watcher<impl FnMut(&Progress)>) {
         let waits = self
             .closed
             .as_ref()
             .is_some_and(|closed| Instant::now() < closed.until);
-        if waits || (self.ready.is_empty() && (!self.unsettled || self.preparing.is_some())) {
+        if waits || (self.ready.is_empty() && (!self.unsettled || self.has_more_to_come())) {
             return;
         }
         let Some(mut processor) = self.processor.take() else {
@@ -262,7 +295,7 @@ impl<'o> Pipeline<'o> {
         shutdown: &AtomicBool,
         watcher: &mut Watcher<impl FnMut(&Progress)>,
     ) -> Event {
-        let room = self.ready.room(self.options.batch);
+        let room = self.prepared.room(self.options.batch);
         let limits = room.filter(|_| self.preparing.is_none() && self.end.is_none() && self.closed.is_none());
         let arrival = arrival(source, limits);
         tokio::pin!(arrival);
@@ -274,6 +307,7 @@ impl<'o> Pipeline<'o> {
                 // What is done makes room for what comes.
                 biased;
                 written = end_of(&mut self.writing) => return Event::Written(written),
+                synced = end_of(&mut self.syncing) => return Event::Synced(synced),
                 prepared = end_of(&mut self.preparing) => return Event::Prepared(prepared),
                 batch = &mut arrival => return Event::Arrived(batch),
                 () = watcher.turn() => watcher.tell(),
@@ -336,8 +370,8 @@ impl<'o> Pipeline<'o> {
         source: &mut S,
         watcher: &mut Watcher<impl FnMut(&Progress)>,
     ) -> Result<Box<Processor>, Error> {
-        if let Some(preparing) = self.preparing.take() {
-            drop(finished(preparing.await)?);
+        for task in [self.preparing.take(), self.syncing.take()].into_iter().flatten() {
+            drop(finished(task.await)?);
         }
         if let Some(writing) = self.writing.take() {
             self.take_back(finished(writing.await)?, source, watcher)?;

@@ -227,9 +227,12 @@ impl<'t> Batch<'t> {
         }
     }
 
-    /// Gives the batch what was written ahead for the message at `offset`, to be used if it creates just that.
+    /// Gives the batch what was written ahead for the message at `offset`, to be used if it creates just that. What is not
+    /// synced is of no use: the batch writes it once more.
     pub fn add_spooled(&mut self, offset: u64, spooled: Spooled) {
-        self.spooled.insert(offset, Box::new(spooled));
+        if spooled.is_durable() {
+            self.spooled.insert(offset, Box::new(spooled));
+        }
     }
 
     /// What the message at `offset`, by someone of this role, finds under `name`.
@@ -251,7 +254,7 @@ impl<'t> Batch<'t> {
             Slot::Occupied(slot) => return Ok(Entry::Known(Known { slot, line })),
             Slot::Vacant(slot) => slot,
         };
-        Ok(match self.tree.locate(name)? {
+        Ok(match self.tree.find(name)? {
             Some(home) => {
                 let change = Change::Update {
                     was: home,

@@ -2,7 +2,7 @@
 //!
 //! | step | done | why it comes here |
 //! |---|---|---|
-//! | 1 | misses and the ledger's lines appended, new files written aside or without a name; all synced, many at once | a replay must know the misses before it meets the tree, and what was recorded; bytes are durable before they get a name |
+//! | 1 | misses and the ledger's lines appended, new files written aside or without a name, if that was not done ahead; all synced, many at once | a replay must know the misses before it meets the tree, and what was recorded; bytes are durable before they get a name |
 //! | 2 | quarantine and images put in place, their folders synced | the image goes ahead: whoever has a label has an image |
 //! | 3 | new and rewritten labels put over where the annotation lives now, folders synced | the label's bytes are right before it moves |
 //! | 4 | labels moved, folders synced | the label is the commit point: an annotation lives where its label is |
@@ -61,7 +61,7 @@ pub(crate) fn commit(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64)
 }
 
 fn execute(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<()> {
-    let together = write_ahead(tree, plan, logs, next_offset)?;
+    let offset_is_aside = write_ahead(tree, plan, logs, next_offset)?;
     let step = Step {
         disk: &*tree.disk,
         paths: &tree.paths,
@@ -70,11 +70,11 @@ fn execute(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result
     step.quarantine_and_images(plan)?;
     step.label_bytes(plan)?;
     step.label_moves(plan)?;
-    replace_offset(tree, next_offset, together)
+    replace_offset(tree, next_offset, offset_is_aside)
 }
 
-/// Step 1: the bytes of all files aside, and the lines of both logs. Whether everything was synced at once, the next
-/// offset with it.
+/// Step 1: the bytes of all files aside, and the lines of both logs. Whether the next offset is aside, too, as it is for a
+/// batch of many files.
 fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Result<bool> {
     let Logs {
         mentions,
@@ -87,9 +87,7 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
     }
     let (spooled, writes): (Vec<&Write>, Vec<&Write>) =
         plan.writes().partition(|write| write.spooled.is_some());
-    let together = disk
-        .sync_all_from()
-        .is_some_and(|least| !spooled.is_empty() || writes.len() >= least);
+    let together = disk.sync_all_from().is_some_and(|least| writes.len() >= least);
     let append = |path: &Path, at: u64, bytes: &[u8]| match together {
         true => disk.append_unsynced(path, at, bytes),
         false => disk.append(path, at, bytes),
@@ -110,17 +108,19 @@ fn write_ahead(tree: &mut Tree, plan: &Plan, logs: Logs, next_offset: u64) -> Re
     })?;
     plan.add_digests(tree.writers.min(cores()), &mut entries)?;
     tree.ledger.append(&entries, turn, next_offset, append)?;
+    let (aside, text) = (tree.paths.offset_aside(), offset::text(next_offset));
     if together {
-        let aside = tree.paths.offset_aside();
-        disk.write_unsynced(&aside, &offset::text(next_offset))
+        disk.write_unsynced(&aside, &text)
             .map_err(Error::io("write", &aside))?;
         disk.sync_all().map_err(Error::io("sync", tree.paths.root()))?;
+    } else if !spooled.is_empty() {
+        disk.write(&aside, &text).map_err(Error::io("write", &aside))?;
     }
-    Ok(together)
+    Ok(together || !spooled.is_empty())
 }
 
-/// The last step. An offset that was written aside with everything else gets its name without waiting for the folder:
-/// should the power fail before the next batch or [`Tree::settle_offset`] syncs it, this batch is read again and found done.
+/// The last step. An offset that was written aside ahead gets its name without waiting for the folder: should the power
+/// fail before a later batch or [`Tree::settle_offset`] syncs it, this batch is read again and found done.
 fn replace_offset(tree: &mut Tree, next_offset: u64, is_aside: bool) -> Result<()> {
     if next_offset == tree.offset {
         return Ok(());

@@ -50,9 +50,13 @@ pub trait Disk: std::fmt::Debug + Send + Sync {
     /// Makes everything that was written before durable, on the whole file system at once.
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Writes a file that has no name yet, on the file system of `dir`; its bytes are durable only after [`Disk::sync_all`]. None
-    /// where there are no such files.
+    /// Writes a file that has no name yet, on the file system of `dir`; its bytes are durable only after
+    /// [`Disk::sync_nameless`] or [`Disk::sync_all`]. None where there are no such files.
     fn write_nameless(&self, dir: &Path, bytes: &[u8]) -> io::Result<Option<Nameless>>;
+
+    /// [`Disk::sync_all`] for those who write files without a name. Each of the two hears of every write that failed, whatever
+    /// the other was told; who hears of one cannot tell which file it was.
+    fn sync_nameless(&self) -> io::Result<()>;
 
     /// Gives it its first name, in one step; fails with `AlreadyExists` where something has that name. Durable once the
     /// folder is synced.
@@ -72,12 +76,19 @@ pub trait Disk: std::fmt::Debug + Send + Sync {
 /// The operating system's file systems.
 #[derive(Debug, Default, Clone)]
 pub struct Real {
-    /// A folder of the one file system that [`Disk::sync_all`] makes durable; none where it could not.
-    ///
-    /// It stays open: the kernel tells each open file once of a write that failed later, so a folder that is opened only
-    /// for syncing would never hear of those before.
-    whole: Option<Arc<File>>,
+    /// The one file system that can be synced as a whole; none where it could not.
+    whole: Option<Arc<Whole>>,
     maker: Arc<Maker>,
+}
+
+/// A folder of a file system, open for [`Disk::sync_all`] and once more for [`Disk::sync_nameless`].
+///
+/// It stays open: the kernel tells each open file once of a write that failed later, so a folder that is opened only for
+/// syncing would never hear of those before, and one that is shared would tell only the first who asks.
+#[derive(Debug)]
+struct Whole {
+    all: File,
+    nameless: File,
 }
 
 impl Real {
@@ -97,10 +108,10 @@ impl Real {
             statfs::F2FS_SUPER_MAGIC,
             statfs::TMPFS_MAGIC,
         ];
-        let dir = File::open(dir)?;
-        let whole = WHOLE.contains(&statfs::fstatfs(&dir)?.filesystem_type());
+        let (all, nameless) = (File::open(dir)?, File::open(dir)?);
+        let whole = WHOLE.contains(&statfs::fstatfs(&all)?.filesystem_type());
         Ok(Self {
-            whole: whole.then(|| Arc::new(dir)),
+            whole: whole.then(|| Arc::new(Whole { all, nameless })),
             maker: Arc::default(),
         })
     }
@@ -181,7 +192,7 @@ impl Disk for Real {
 
     fn sync_all(&self) -> io::Result<()> {
         match &self.whole {
-            Some(dir) => Ok(nix::unistd::syncfs(&**dir)?),
+            Some(whole) => Ok(nix::unistd::syncfs(&whole.all)?),
             None => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -190,6 +201,13 @@ impl Disk for Real {
         match self.whole {
             Some(_) => self.maker.write(dir, bytes),
             None => Ok(None),
+        }
+    }
+
+    fn sync_nameless(&self) -> io::Result<()> {
+        match &self.whole {
+            Some(whole) => Ok(nix::unistd::syncfs(&whole.nameless)?),
+            None => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

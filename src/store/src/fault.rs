@@ -156,6 +156,10 @@ impl Disk for Faulty {
         Ok(written)
     }
 
+    fn sync_nameless(&self) -> io::Result<()> {
+        self.changing(|| self.inner.sync_nameless(), nothing)
+    }
+
     fn name(&self, file: &Nameless, path: &Path) -> io::Result<()> {
         self.changing(|| self.inner.name(file, path), nothing)
     }
@@ -437,6 +441,10 @@ impl Disk for MemDisk {
         state.files.push(bytes.to_owned());
         state.unsynced.insert(file, Vec::new());
         Ok(Some(Nameless(Kind::Number(file))))
+    }
+
+    fn sync_nameless(&self) -> io::Result<()> {
+        self.sync_all()
     }
 
     fn name(&self, Nameless(kind): &Nameless, path: &Path) -> io::Result<()> {

@@ -22,6 +22,7 @@ pub mod ledger;
 mod lock;
 mod media;
 mod nameless;
+mod names;
 pub mod offset;
 mod paths;
 pub mod quarantine;

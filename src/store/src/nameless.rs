@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl};
 use nix::unistd::linkat;
 
 /// A file without a name. It is gone with its last handle, unless it was given one.
@@ -86,16 +86,19 @@ impl Maker {
 
     fn write_direct(&self, dir: &Path, bytes: &[u8]) -> io::Result<File> {
         let file = open(dir, OFlag::O_TMPFILE | OFlag::O_DIRECT)?;
+        let (pages, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
         let mut request = self.requests().pop().unwrap_or_else(Request::new);
         let mut at = 0;
-        for part in bytes.chunks(REQUEST) {
+        for part in pages.chunks(REQUEST) {
             file.write_all_at(request.fill(part), at)?;
             at += part.len() as u64;
         }
-        if !bytes.len().is_multiple_of(ALIGNMENT) {
-            file.set_len(bytes.len() as u64)?;
-        }
         self.requests().push(request);
+        if !rest.is_empty() {
+            // Through the page cache: to write a whole page and cut it would have the page read again.
+            fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+            file.write_all_at(rest, at)?;
+        }
         Ok(file)
     }
 
@@ -153,13 +156,11 @@ impl Request {
         Self { memory, from }
     }
 
-    /// The part, and zeros up to the next multiple of the alignment.
+    /// A copy of the part, which is not longer than a request.
     fn fill(&mut self, part: &[u8]) -> &[u8] {
-        let whole = &mut self.memory[self.from..][..part.len().next_multiple_of(ALIGNMENT)];
-        let (bytes, rest) = whole.split_at_mut(part.len());
-        bytes.copy_from_slice(part);
-        rest.fill(0);
-        whole
+        let request = &mut self.memory[self.from..][..part.len()];
+        request.copy_from_slice(part);
+        request
     }
 }
 

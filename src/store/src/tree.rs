@@ -12,6 +12,7 @@ use crate::disk::{Disk, Real};
 use crate::error::{Error, Result};
 use crate::ledger::Turn;
 use crate::lock::Lock;
+use crate::names::Names;
 use crate::paths::{Home, Paths};
 use crate::spool::Spool;
 use crate::{atomic, ledger, offset, quarantine, unmatched};
@@ -36,6 +37,8 @@ pub struct Tree {
     /// The last offset has its name, but that name is not synced.
     pub(crate) offset_unsynced: bool,
     pub(crate) writers: usize,
+    /// What need not be looked for; none where not everything can be heard of.
+    pub(crate) names: Option<Names>,
     _lock: Option<Lock>,
 }
 
@@ -59,7 +62,10 @@ impl Tree {
         make_folders(&Real::new(), &paths)?;
         check_one_file_system(&paths)?;
         let disk = Real::of(paths.root()).map_err(Error::io("open", paths.root()))?;
-        Self::prepare(paths, Arc::new(disk), Some(lock), WRITERS)
+        // Of other file systems (network, FUSE, overlays) other machines may change something without a notice.
+        let names = disk.sync_all_from().map(|_| Names::new(&paths));
+        let tree = Self::prepare(paths, Arc::new(disk), Some(lock), WRITERS)?;
+        Ok(Self { names, ..tree })
     }
 
     /// Opens the tree on a disk that misbehaves: without a lock, and with one thread, so that the order of operations is fixed.
@@ -86,6 +92,7 @@ impl Tree {
             unsettled: true,
             offset_unsynced: false,
             writers,
+            names: None,
             _lock: lock,
         };
         tree.settle()?;
@@ -139,9 +146,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Where `name` lives, as it was when the batch began or is now.
+    pub(crate) fn find(&self, name: &Name) -> Result<Option<Home>> {
+        match &self.names {
+            Some(names) if !names.may_hold(name) => Ok(None),
+            _ => self.locate(name),
+        }
+    }
+
     /// Begins a batch of actions; nothing happens until [`Batch::commit`].
     pub fn batch(&mut self) -> Batch<'_> {
-        Batch::new(self, Turn::Stream)
+        self.begin(Turn::Stream)
     }
 
     /// Begins a batch for messages that were read before and are processed again, as if they came now: a name that was
@@ -150,7 +165,14 @@ impl Tree {
     /// Commit it with [`Tree::offset`], which it does not move. Cut off anywhere it can be done again, and must be: nothing
     /// else finishes it.
     pub fn batch_again(&mut self) -> Batch<'_> {
-        Batch::new(self, Turn::Again)
+        self.begin(Turn::Again)
+    }
+
+    fn begin(&mut self, turn: Turn) -> Batch<'_> {
+        if let Some(names) = &mut self.names {
+            names.hear();
+        }
+        Batch::new(self, turn)
     }
 
     /// Takes messages out of quarantine for good. Cut off anywhere, what is left of one is no entry of the quarantine, or
