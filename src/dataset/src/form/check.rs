@@ -51,7 +51,7 @@ pub(super) struct Checked {
 }
 
 enum Verdict {
-    Valid(ManifestItem, Linked, Look),
+    Valid(Box<ManifestItem>, Linked, Look),
     Refused(Refused),
     Vanished(Skipped),
 }
@@ -85,7 +85,7 @@ pub(super) fn check(
     for verdict in verdicts {
         match verdict {
             Verdict::Valid(item, linked, look) => {
-                checked.valid.push(item);
+                checked.valid.push(*item);
                 checked.linked += linked;
                 checked.decoded += usize::from(look == Look::Into);
             }
@@ -130,7 +130,7 @@ fn judge(data: &Path, building: &Building, earlier: &Earlier, name: Name) -> Res
                 image_file: image_file.stamp,
                 label_file: label_file.stamp,
             };
-            Verdict::Valid(item, linked, look)
+            Verdict::Valid(Box::new(item), linked, look)
         }
         (image, label) => {
             let faults = image.err().into_iter().chain(label.err()).collect();

@@ -128,10 +128,10 @@ fn leakage(seen: &[Seen]) -> Vec<Finding> {
 }
 
 /// The members of each group that is in more than one split.
-fn across<'s, K: Eq + std::hash::Hash>(
-    seen: &'s [Seen],
+fn across<K: Eq + std::hash::Hash>(
+    seen: &[Seen],
     groups: impl Iterator<Item = Option<K>>,
-) -> Vec<Vec<&'s Seen>> {
+) -> Vec<Vec<&Seen>> {
     let mut places: HashMap<K, usize> = HashMap::new();
     let mut gathered: Vec<Vec<&Seen>> = Vec::new();
     for (one, group) in seen.iter().zip(groups) {
