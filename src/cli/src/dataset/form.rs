@@ -46,8 +46,10 @@ pub(super) fn run(args: &DatasetFormArgs) -> Result<ExitCode> {
     } else {
         Memory::Kept
     };
+    let data = paths.home(Home::Data);
     let options = FormOptions {
-        data_dir: paths.home(Home::Data),
+        // It is looked for in the root, which may be a relative path itself.
+        data_dir: data.strip_prefix(paths.root()).unwrap_or(&data).to_owned(),
         memory,
         ..FormOptions::new(paths.root(), args.seed)
     };

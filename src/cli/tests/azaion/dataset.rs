@@ -295,6 +295,13 @@ fn a_dataset_is_taken_by_its_name_or_by_its_folder_and_what_is_not_there_is_said
         .assert()
         .code(1)
         .stderr(contains("there is no dataset azaion-1999-01-01"));
+    // A root may be relative.
+    for verb in ["form", "lint", "stats"] {
+        azaion(&["dataset", verb, "--root", "tree"])
+            .current_dir(tree.path(""))
+            .assert()
+            .success();
+    }
     azaion(&["dataset", "form", "--root", "/nowhere/azaion"])
         .assert()
         .code(1)
