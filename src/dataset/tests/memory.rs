@@ -44,7 +44,7 @@ fn by_queue(tree: &Tree, act: impl FnOnce(&mut Batch<'_>)) {
 fn create(batch: &mut Batch<'_>, offset: u64, role: Role, name: &str, image: Vec<u8>, media: &str) {
     let name = Name::new(name).unwrap();
     let Entry::Unknown(entry) = batch.entry(offset, Some(role), &name).unwrap() else {
-        unreachable!("{name} is there already");
+        panic!("{name} is there already");
     };
     let label = "0 0.5 0.5 0.1 0.1\n".to_owned();
     entry

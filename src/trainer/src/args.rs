@@ -24,6 +24,10 @@ pub struct Cli {
     /// Train on this dataset, a folder's name in datasets/, instead of forming one.
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
+    /// Go on with the open run though its dataset or hyper-parameters are not those that it was begun with any more; it then
+    /// ends as no other run would.
+    #[arg(long)]
+    pub resume_anyway: bool,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,

@@ -7,13 +7,13 @@ use cli::{
 use service::{log, notify, shutdown::Shutdown};
 use std::{
     io::{IsTerminal, stdout},
-    path::Path,
     process::ExitCode,
 };
 use train::Control;
 use trainer::{
     args::{Cli, Command, ModelCommand},
     convert, demo, detect, measure, probe,
+    service::Order,
 };
 
 /// For libtorch's tensors too; `.cargo/config.toml` makes it keep memory mapped between two training steps.
@@ -29,7 +29,12 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Some(command) = cli.command else {
-        return serve(&cli.config, cli.dataset.as_deref(), cli.verbose);
+        let order = Order {
+            config: &cli.config,
+            dataset: cli.dataset.as_deref(),
+            resume_anyway: cli.resume_anyway,
+        };
+        return serve(&order, cli.verbose);
     };
     service::log::init_human(level(cli.verbose), console::print)?;
     let shutdown = Shutdown::install()?;
@@ -43,7 +48,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// The service's failures are log lines, and systemd's status. A terminal gets lines for a person, around the bar.
-fn serve(config: &Path, dataset: Option<&str>, verbose: u8) -> anyhow::Result<ExitCode> {
+fn serve(order: &Order<'_>, verbose: u8) -> anyhow::Result<ExitCode> {
     if stdout().is_terminal() {
         log::init_human(log::level(verbose), console::print)?;
     } else {
@@ -57,11 +62,9 @@ fn serve(config: &Path, dataset: Option<&str>, verbose: u8) -> anyhow::Result<Ex
         drain,
         save,
     };
-    Ok(
-        trainer::service::run(config, dataset, control).unwrap_or_else(|error| {
-            tracing::error!(error = format!("{error:#}"), "training ended");
-            notify::status(&format!("ended: {error:#}"));
-            ExitCode::FAILURE
-        }),
-    )
+    Ok(trainer::service::run(order, control).unwrap_or_else(|error| {
+        tracing::error!(error = format!("{error:#}"), "training ended");
+        notify::status(&format!("ended: {error:#}"));
+        ExitCode::FAILURE
+    }))
 }

@@ -32,11 +32,27 @@ const MEMORY: &str = ".azaion-memory.json";
 /// Memory for decoded images.
 const CACHE_BYTES: usize = 2 << 30;
 
+/// What is to be trained.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The configuration.
+    pub config: &'a Path,
+    /// A dataset's name, instead of forming one.
+    pub dataset: Option<&'a str>,
+    /// Go on with the open run though what it was begun with is not the same any more.
+    pub resume_anyway: bool,
+}
+
 /// Trains, or goes on training.
 ///
 /// # Errors
 /// What cannot be worked with: configuration, tree, base model, run.
-pub fn run(config: &Path, dataset: Option<&str>, control: Control) -> Result<ExitCode> {
+pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
+    let Order {
+        config,
+        dataset,
+        resume_anyway,
+    } = *order;
     let config = Config::load(config)?;
     let root = config.root_dir.clone();
     let hyper = open_run::configured(&config.training)?;
@@ -96,6 +112,7 @@ pub fn run(config: &Path, dataset: Option<&str>, control: Control) -> Result<Exi
         keep: config.training.keep_checkpoints as usize,
         save_every: Duration::from_secs(60 * u64::from(config.training.save_minutes)),
         control,
+        resume_anyway,
         ..RunOptions::new(
             root.join(&open.folder),
             root.join(&open.dataset).join("data.yaml"),
