@@ -179,7 +179,7 @@ mod tests {
     /// Patches of grey in a pattern of the seed's.
     fn picture(seed: usize, width: usize, height: usize, level: impl Fn(u8) -> u8) -> Image {
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x * 17 / width, y * 16 / height)));
-        let grey = pixels.map(|(x, y)| ((x * 31 + y * 57 + seed * x * (y + 3)) * 2_654_435 >> 8) as u8);
+        let grey = pixels.map(|(x, y)| (((x * 31 + y * 57 + seed * x * (y + 3)) * 2_654_435) >> 8) as u8);
         let samples = grey.flat_map(|grey| [level(grey); 3]).collect();
         Image::new(width, height, samples).unwrap()
     }

@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn what_links_two_sides_leaves_each_where_it_was_and_grows_where_it_is_learned_from() {
-        let mut earlier = vec![item("a", 0), item("b", 0)];
+        let mut earlier = [item("a", 0), item("b", 0)];
         earlier[0].split = Split::Test;
         earlier[1].split = Split::Train;
         let now = vec![item("a", 1), item("b", 1), item("c", 1)];
