@@ -195,6 +195,8 @@ fn full(dice: &mut Dice) -> Result<RunReport> {
         title: "azaion-2026-03-28".to_owned(),
         progress: Progress::Finished,
         planned_epochs: 120,
+        left_s: None,
+        augmented: Vec::new(),
         facts: facts(&[
             ("Model", "YOLO26 n, 2.5 M parameters"),
             ("Image size", "640 px"),
@@ -252,6 +254,8 @@ fn many(dice: &mut Dice) -> Result<RunReport> {
         title: "eighty-classes".to_owned(),
         progress: Progress::Stopped("no gain for 100 epochs".to_owned()),
         planned_epochs: 1200,
+        left_s: None,
+        augmented: Vec::new(),
         best_epoch: best(&history),
         history,
         pr: vec![Curve {
@@ -315,6 +319,8 @@ fn early(dice: &mut Dice) -> Result<RunReport> {
     Ok(RunReport {
         title: "azaion-2026-03-29 <early & torn>".to_owned(),
         planned_epochs: 120,
+        left_s: None,
+        augmented: Vec::new(),
         best_epoch: Some(3),
         history,
         facts: facts(&[

@@ -186,6 +186,8 @@ fn full(text: &str, classes: usize, epochs: u32) -> RunReport {
         f1: curves,
         confusion: Some(confusion),
         sheet: vec![sheet_image(64, text)],
+        augmented: vec![sheet_image(64, text)],
+        left_s: Some(90.0),
         labels: Some(labels),
         warnings: vec![text.into()],
         notes: vec![text.into()],
