@@ -1,7 +1,7 @@
 //! The command line of `azaion`, as data.
 
 use crate::alert::Unit;
-use crate::{check, deploy, import, runs, top};
+use crate::{check, deploy, import, runs, top, train};
 use clap::{Args, Parser, Subcommand};
 use service::config::Profile;
 use std::ffi::OsString;
@@ -58,6 +58,9 @@ pub enum Command {
     /// Look at training runs: list, show, compare two, find a report.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// Begin a training run, ask it to save itself or to end, see where it stands.
+    #[command(subcommand)]
+    Train(train::TrainCommand),
     /// Watch run, GPU, queue, disk and alerts on one screen.
     Top(top::TopArgs),
     /// Switch to another version, see whether it works, and go back by itself where it does not.

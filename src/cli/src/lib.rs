@@ -19,5 +19,6 @@ pub mod queue;
 pub mod runs;
 pub mod scenes;
 pub mod top;
+pub mod train;
 pub mod trainer;
 pub mod tree;

@@ -5,7 +5,7 @@ use cli::{
     args::{AlertArgs, Cli, Command, ImportCommand},
     check, config, console, dataset, deploy, import_yolo,
     program::{level, level_beside_report, parse, told},
-    queue, runs, top, trainer,
+    queue, runs, top, train, trainer,
 };
 use service::{log, shutdown::Shutdown};
 use std::process::ExitCode;
@@ -51,6 +51,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             check::run(&args)
         }
         Command::Alert(args) => alerted(&args, cli.verbose),
+        Command::Train(command) => {
+            // Signals stay what they are: what is followed is left with Ctrl-C.
+            log::init_human(level(cli.verbose), console::print)?;
+            train::run(&command)
+        }
         Command::Runs(command) => {
             at_work(cli.verbose)?;
             runs::run(&command)

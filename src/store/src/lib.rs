@@ -36,7 +36,7 @@ pub use digest::Digest;
 #[cfg(any(test, feature = "fault"))]
 pub use disk::{Disk, Real};
 pub use error::{Error, Result};
-pub use lock::{Lock, writer};
+pub use lock::{Lock, locked_by, writer};
 pub use media::Media;
 pub use paths::{Home, Paths};
 pub use spool::{Spool, Spooled};

@@ -53,12 +53,16 @@ const LOCKS: &str = "/proc/locks";
 
 /// The process that has the tree open for writing, if one has. Nothing is locked or made.
 pub fn writer(paths: &Paths) -> Result<Option<u32>> {
-    let path = paths.lock_file();
-    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
+    locked_by(&paths.lock_file())
+}
+
+/// The process that holds the lock of the file at `path`, if one does. Nothing is locked or made.
+pub fn locked_by(path: &Path) -> Result<Option<u32>> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.ino(), file)));
     let (inode, mut file) = match opened {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", &path)(error)),
+        Err(error) => return Err(Error::io("read", path)(error)),
     };
     let Some(signed) = holder(&mut file) else {
         return Ok(None);

@@ -25,7 +25,7 @@ fn help_lists_every_verb() {
     let mut shown = azaion(&["--help"]).assert().success();
     for verb in [
         "demo", "detect", "model", "import", "queue", "dataset", "why", "blame", "config", "check", "alert",
-        "runs", "top",
+        "runs", "train", "top",
     ] {
         shown = shown.stdout(contains(format!("\n  {verb} ")));
     }

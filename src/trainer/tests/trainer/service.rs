@@ -238,3 +238,40 @@ fn a_run_that_is_told_to_abort_says_where_its_threads_are_and_goes_on_at_the_nex
     assert!(start(folder, &config).wait().unwrap().success());
     assert!(log(folder).contains("training finished"), "{}", log(folder));
 }
+
+#[test]
+fn the_operators_verbs_reach_the_run_by_its_lock() {
+    use cli::{
+        train::{TrainCommand, run as ask},
+        tree::TreeArgs,
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let config = tree(folder, "yolo26n", 500);
+    let root = folder.join("tree");
+    let place = || TreeArgs {
+        config: config.clone(),
+        root: Some(root.clone()),
+    };
+    let nobody = ask(&TrainCommand::Drain(place())).unwrap_err().to_string();
+    assert!(nobody.contains("no training run is under way"), "{nobody}");
+
+    let mut daemon = start(folder, &config);
+    let begun = Instant::now();
+    let status = || {
+        let run = runs(&root).pop()?;
+        let status = runs::Status::read(&root.join("models").join(run)).unwrap()?;
+        (status.batch > 0 || status.epoch > 1).then_some(status)
+    };
+    while status().is_none() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ask(&TrainCommand::Drain(place())).unwrap();
+    assert!(daemon.wait().unwrap().success());
+    let stopped = status().unwrap();
+    assert_eq!(stopped.phase, runs::Phase::Stopped);
+    let saved = stopped.saved.unwrap();
+    assert_eq!(saved.batch, 0, "behind an epoch: {saved:?}");
+    assert!(ask(&TrainCommand::Stop(place())).is_err());
+}
