@@ -68,23 +68,39 @@ in
     workers = key types.ints.unsigned 24 "Threads that load images; 0 loads in the training thread.";
     device = key (types.strMatching "auto|cpu|cuda(:[0-9]+)?") "auto" "Where the network is trained.";
     threads = key types.ints.unsigned 0 "Processor threads for the network; 0: all cores.";
-    keep_checkpoints = key positive 2 "How many checkpoints of epochs' ends are kept beside the latest one.";
+    keep_checkpoints =
+      key positive 2
+        "How many checkpoints of epochs' ends are kept beside the latest one.";
     save_minutes = key positive 5 "The run is saved within an epoch too, after so many minutes.";
-    start_at_new_annotations = key types.ints.unsigned 0 "The timer begins a fine-tuning run of the model in service once so many validated annotations are newer than the last dataset; 0: never.";
-    start_within = key (types.strMatching "[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}") "00:00-24:00" "The hours, by the machine's clock, in which the timer may begin one.";
-    precision = key (types.strMatching "auto|fp32|bf16|fp16") "auto" "Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.";
-    optimizer = key (types.strMatching "auto|MuSGD|AdamW|SGD") "auto" "`auto` (AdamW for short runs, MuSGD for long ones; it sets `lr0` and `momentum` too), `MuSGD`, `AdamW` or `SGD`.";
+    start_at_new_annotations =
+      key types.ints.unsigned 0
+        "The timer begins a fine-tuning run of the model in service once so many validated annotations are newer than the last dataset; 0: never.";
+    start_within =
+      key (types.strMatching "[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}") "00:00-24:00"
+        "The hours, by the machine's clock, in which the timer may begin one.";
+    precision =
+      key (types.strMatching "auto|fp32|bf16|fp16") "auto"
+        "Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.";
+    optimizer =
+      key (types.strMatching "auto|MuSGD|AdamW|SGD") "auto"
+        "`auto` (AdamW for short runs, MuSGD for long ones; it sets `lr0` and `momentum` too), `MuSGD`, `AdamW` or `SGD`.";
     lr0 = key number 0.01 "Learning rate at the start.";
     lrf = key number 0.01 "Learning rate at the end, as a share of `lr0`.";
     momentum = key number 0.937 "SGD's momentum, or Adam's first beta.";
     weight_decay = key number 0.0005 "Weight decay at the nominal batch size.";
-    nbs = key positive 64 "Nominal batch size: gradients are accumulated over `nbs / batch_size` batches.";
+    nbs =
+      key positive 64
+        "Nominal batch size: gradients are accumulated over `nbs / batch_size` batches.";
     warmup_epochs = key number 3.0 "Epochs of warm-up.";
     warmup_momentum = key number 0.8 "Momentum at the start of the warm-up.";
-    warmup_bias_lr = key number 0.1 "Learning rate of biases at the start of the warm-up; not with `auto`.";
+    warmup_bias_lr =
+      key number 0.1
+        "Learning rate of biases at the start of the warm-up; not with `auto`.";
     cos_lr = key types.bool false "Cosine instead of linear decay of the learning rate.";
     close_mosaic = key types.ints.unsigned 10 "Mosaic and mixup are off in so many last epochs.";
-    patience = key types.ints.unsigned 100 "Epochs without a better model after which the run ends; 0: never.";
+    patience =
+      key types.ints.unsigned 100
+        "Epochs without a better model after which the run ends; 0: never.";
     seed = key types.ints.unsigned 0 "Every random choice of a run is a function of this number.";
     box = key number 7.5 "Weight of the box loss.";
     cls = key number 0.5 "Weight of the class loss.";
