@@ -222,6 +222,7 @@ fn a_full_run_has_every_section_once() {
         "Validation",
         "Confusion",
         "Images",
+        "Training images as augmented",
         "Dataset",
         "Notes",
     ] {
@@ -237,7 +238,7 @@ fn a_full_run_has_every_section_once() {
     ] {
         assert_eq!(
             html.matches(tag).count(),
-            if what == "charts" { 6 + 2 + 2 } else { 1 },
+            if what == "charts" { 6 + 2 + 2 } else { 2 },
             "{what}"
         );
     }
@@ -312,6 +313,7 @@ fn eighty_classes_and_a_thousand_epochs_stay_small() {
 fn a_large_sheet_is_cut_and_says_so() {
     let mut report = full("cone", 2, 2);
     report.sheet = vec![sheet_image(600, "noise"); 64];
+    report.augmented.clear();
     let html = check(&report);
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 60);
     assert!(html.contains("4 more images are not shown."));
