@@ -72,12 +72,6 @@ in
       key positive 2
         "How many checkpoints of epochs' ends are kept beside the latest one.";
     save_minutes = key positive 5 "The run is saved within an epoch too, after so many minutes.";
-    start_at_new_annotations =
-      key types.ints.unsigned 0
-        "The timer begins a fine-tuning run of the model in service once so many validated annotations are newer than the last dataset; 0: never.";
-    start_within =
-      key (types.strMatching "[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}") "00:00-24:00"
-        "The hours, by the machine's clock, in which the timer may begin one.";
     precision =
       key (types.strMatching "auto|fp32|bf16|fp16") "auto"
         "Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.";

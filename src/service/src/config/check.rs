@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, DayHours, Problem, Training};
+use super::{Config, Problem, Training};
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -97,11 +97,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found.within("training.threads", training.threads, 0, 1024);
     found.within("training.keep_checkpoints", training.keep_checkpoints, 1, 1000);
     found.within("training.save_minutes", training.save_minutes, 1, 1440);
-    found.unless(
-        DayHours::read(&training.start_within).is_some(),
-        "training.start_within",
-        "must be two times of day, as 22:00-06:00",
-    );
     hyper_parameters(training, &mut found);
     found.image_size("export.onnx_imgsz", export.onnx_imgsz);
     found.0

@@ -16,7 +16,6 @@ mod documented;
 mod check;
 mod dotenv;
 mod example;
-mod hours;
 mod keys;
 mod render;
 mod yaml;
@@ -30,7 +29,6 @@ use zeroize::Zeroizing;
 
 pub use dotenv::{Dotenv, DotenvError};
 pub use example::{commented, example};
-pub use hours::DayHours;
 pub use keys::{MORE_VARIABLES, VARIABLES};
 pub use render::{Apart, Profile, UnknownProfile, render};
 
@@ -126,11 +124,6 @@ documented! {
         pub keep_checkpoints: u32 = 2,
         /// The run is saved within an epoch too, after so many minutes.
         pub save_minutes: u32 = 5,
-        /// The timer begins a fine-tuning run of the model in service once so many validated annotations are newer than the last
-        /// dataset; 0: never.
-        pub start_at_new_annotations: u32 = 0,
-        /// The hours, by the machine's clock, in which the timer may begin one.
-        pub start_within: String = "00:00-24:00".into(),
         /// Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.
         pub precision: String = "auto".into(),
         /// `auto` (AdamW for short runs, MuSGD for long ones; it sets `lr0` and `momentum` too), `MuSGD`, `AdamW` or `SGD`.
