@@ -7,11 +7,10 @@ use detector::{
 };
 use std::path::Path;
 
-/// Replaces `path` with the weights of `detector`, in 32 bit, both heads, and what is to be known of them.
-pub fn write(path: &Path, detector: &Detector, names: &[String], imgsz: usize) -> Result<(), Error> {
+/// A model file with the weights of `detector`, in 32 bit, both heads, and what is to be known of them.
+pub fn bytes(detector: &Detector, names: &[String], imgsz: usize) -> Result<Vec<u8>, Error> {
     let meta = Meta::new(detector.config(), names.to_vec(), u32::try_from(imgsz).ok())?;
-    let bytes = write_pt(&WeightMap::of(detector.state())?, &meta)?;
-    Ok(store::atomic::replace(path, &bytes)?)
+    Ok(write_pt(&WeightMap::of(detector.state())?, &meta)?)
 }
 
 /// Reads a `.pt` or `.safetensors` file as a network.

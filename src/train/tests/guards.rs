@@ -6,7 +6,9 @@ mod common;
 use common::{SQUARE, dataset, options};
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -428,6 +430,121 @@ fn a_stop_is_heard_while_the_gpu_is_waited_for() {
     };
     let outcome = run(&options, &mut told).unwrap();
     assert!(matches!(outcome, Outcome::Stopped { epoch: 1, batch: 0 }));
+}
+
+/// A disk of its own, of so many megabytes, unmounted when dropped; none, said by name, where this user may not mount one.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn of(megabytes: u32, test: &str) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
+            .arg(disk.0.path())
+            .stderr(Stdio::null())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(disk);
+        }
+        eprintln!("skipped: {test}: mounting a tmpfs needs root");
+        None
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        let mut ballast = fs::File::create(self.0.path().join("ballast")).unwrap();
+        while ballast.write_all(&[1; 1 << 16]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A test that failed has said more than this could.
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_ends_no_run_and_changes_none() {
+    let (folder, data) = work();
+    let Some(disk) = Disk::of(400, "a_full_disk_ends_no_run_and_changes_none") else {
+        return;
+    };
+    let whole = small(&folder.path().join("whole"), &data);
+    finish(&whole);
+    let options = small(disk.0.path(), &data);
+    let mut saved_last = None;
+    let mut told = Told {
+        incidents: Vec::new(),
+        react: |event: &Event<'_>| match event {
+            Event::Epoch { row, .. } if row.epoch == 1 => disk.fill(),
+            Event::Epoch { row, .. } if row.epoch == 3 => disk.make_room(),
+            Event::Saved { epochs, .. } => saved_last = Some(*epochs),
+            _ => {}
+        },
+    };
+    assert!(matches!(run(&options, &mut told).unwrap(), Outcome::Finished(_)));
+    let not_saved = |text: &&String| text.starts_with("not saved, tried again");
+    let told: Vec<&String> = told.incidents.iter().filter(not_saved).collect();
+    assert!(
+        told.len() >= 2 && told.iter().all(|text| text.contains("No space left on device")),
+        "{told:?}"
+    );
+    assert_eq!(saved_last, Some(3));
+    same_end(&options, &whole);
+}
+
+#[test]
+fn a_run_that_is_stopped_on_a_full_disk_says_so_and_goes_on_from_the_checkpoint_before() {
+    let (folder, data) = work();
+    let Some(disk) = Disk::of(400, "a_run_that_is_stopped_on_a_full_disk") else {
+        return;
+    };
+    let whole = small(&folder.path().join("whole"), &data);
+    finish(&whole);
+    let options = small(disk.0.path(), &data);
+    let stop = Arc::clone(&options.control.stop);
+    let mut told = Told {
+        incidents: Vec::new(),
+        react: |event: &Event<'_>| {
+            if let Event::Epoch { row, .. } = event
+                && row.epoch == 2
+            {
+                disk.fill();
+                stop.store(true, Ordering::Relaxed);
+            }
+        },
+    };
+    let error = run(&options, &mut told).unwrap_err().to_string();
+    assert!(error.contains("No space left on device"), "{error}");
+    disk.make_room();
+    options.control.stop.store(false, Ordering::Relaxed);
+    finish(&options);
+    same_end(&options, &whole);
+}
+
+#[test]
+fn a_run_whose_checkpoints_do_not_fit_is_refused_with_the_numbers_and_leaves_nothing() {
+    let (_folder, data) = work();
+    let Some(disk) = Disk::of(60, "a_run_whose_checkpoints_do_not_fit") else {
+        return;
+    };
+    let options = small(disk.0.path(), &data);
+    let error = quietly(&options).0.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, Error::NoRoom { free, needed, one, .. } if free < 64 && needed > 4 * one && one > 30),
+        "{text}"
+    );
+    assert!(
+        text.contains("MB free") && text.contains("keep fewer checkpoints"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(&options.folder).unwrap().count(), 0);
 }
 
 #[test]

@@ -154,7 +154,9 @@ impl Session<'_> {
                         error: &error,
                         micro_batch: self.micro_batch,
                     });
-                    self.options.memory.remember(self.micro_batch)?;
+                    if let Err(error) = self.options.memory.remember(self.micro_batch) {
+                        observer.on(Event::Warning(&format!("{error}; the next run learns it again")));
+                    }
                 }
                 result => return result,
             }
@@ -309,7 +311,7 @@ impl Session<'_> {
             images: &images,
         });
         if remedy == Remedy::GoOn {
-            self.save()?;
+            self.save(observer)?;
         }
         Ok(remedy)
     }
@@ -335,7 +337,7 @@ impl Session<'_> {
         earlier.position.best = best;
         self.restore(earlier)?;
         self.shelf.forget_after(to)?;
-        self.save()?;
+        self.save(observer)?;
         self.settle(observer)
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Session<'a> {
     saved: Instant,
     /// Whether the last attempt to save it failed.
     unsaved: bool,
+    /// The file of the best model, while it could not be written.
+    best_unwritten: Option<Vec<u8>>,
 }
 
 impl<'a> Session<'a> {
@@ -161,12 +163,13 @@ impl<'a> Session<'a> {
             shelf,
             saved: Instant::now(),
             unsaved: false,
+            best_unwritten: None,
         };
         session.refuse_small_disk()?;
         let resumed = checkpoint.is_some();
         match checkpoint {
             Some(checkpoint) => session.restore(checkpoint)?,
-            None => session.save()?,
+            None => session.save(observer)?,
         }
         observer.on(Event::Started {
             images: session.train.items.len(),
@@ -215,12 +218,11 @@ impl<'a> Session<'a> {
                 epoch: row.epoch,
                 fitness,
             });
-            model_file::write(
-                &self.options.folder.join(BEST),
+            self.best_unwritten = Some(model_file::bytes(
                 &self.ema.detector,
                 &self.train.names,
                 self.hyper().imgsz,
-            )?;
+            )?);
         }
         self.position.history.push(row);
         self.position.epoch += 1;
@@ -228,13 +230,21 @@ impl<'a> Session<'a> {
         self.position.passed_over = 0;
         self.position.loss_means = [0.0; 3];
         self.tell_of_divergence(observer);
-        store::atomic::replace(
-            &self.options.folder.join(RESULTS),
-            report::results_csv(&self.position.history).as_bytes(),
-        )?;
+        let table = report::results_csv(&self.position.history);
+        if let Err(error) = store::atomic::replace(&self.options.folder.join(RESULTS), table.as_bytes()) {
+            // The checkpoint holds every line of it.
+            observer.on(Event::Warning(&format!(
+                "{error}; written again after the next epoch"
+            )));
+        }
         self.page(&validation, sheet, observer);
-        let due = self.position.epoch.is_multiple_of(self.hyper().save_period) || self.is_done();
-        if due { self.save() } else { Ok(()) }
+        if self.position.epoch.is_multiple_of(self.hyper().save_period) || self.is_done() {
+            return self.save(observer);
+        }
+        if let Err(error) = self.write_best() {
+            self.not_saved(error, observer);
+        }
+        Ok(())
     }
 
     /// Measures the average, with smaller batches where memory runs out.
@@ -258,6 +268,7 @@ impl<'a> Session<'a> {
             );
             match measured {
                 Err(error) if error.is_out_of_memory() && self.measured_batch > 1 => {
+                    *sheet = run_report::Sheet::default();
                     self.measured_batch = self.measured_batch.div_ceil(2);
                     let batch = self.measured_batch;
                     observer.on(Event::Warning(&format!(
@@ -292,7 +303,8 @@ impl<'a> Session<'a> {
     }
 
     /// Measures the best model through both heads and writes the report.
-    pub(crate) fn conclude(self, observer: &mut dyn Observer) -> Result<Summary, Error> {
+    pub(crate) fn conclude(mut self, observer: &mut dyn Observer) -> Result<Summary, Error> {
+        self.write_best()?;
         let best = self.position.best.unwrap_or(Best {
             epoch: 0,
             fitness: 0.0,

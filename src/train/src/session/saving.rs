@@ -6,7 +6,7 @@ use crate::{
     checkpoint::{Array, Checkpoint, CheckpointError, Position},
     ema::Ema,
     model_file,
-    run::{Event, Observer, Outcome, RunOptions},
+    run::{BEST, Event, Observer, Outcome, RunOptions},
     shelf::{Latest, Shelf},
     start,
 };
@@ -68,17 +68,38 @@ impl Session<'_> {
         };
         let asked = self.options.control.save.swap(false, Ordering::Relaxed);
         if asked || self.saved.elapsed() >= due {
-            self.save()?;
+            return self.save(observer);
         }
         Ok(())
     }
 
-    /// Saves the run as it is now, in the background.
-    pub(crate) fn save(&mut self) -> Result<(), Error> {
+    /// Saves the run as it is now, in the background. A disk that takes nothing ends no run: it is told of, and tried again.
+    pub(crate) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        // A checkpoint that knows of a better model must not be there before that is.
+        if let Err(error) = self.write_best() {
+            self.not_saved(error, observer);
+            return Ok(());
+        }
         let checkpoint = self.checkpoint()?;
         self.writer.write(checkpoint);
         self.saved = Instant::now();
         Ok(())
+    }
+
+    /// Writes the best model, unless it is.
+    pub(super) fn write_best(&mut self) -> Result<(), store::Error> {
+        if let Some(bytes) = &self.best_unwritten {
+            store::atomic::replace(&self.options.folder.join(BEST), bytes)?;
+            self.best_unwritten = None;
+        }
+        Ok(())
+    }
+
+    /// Takes note that the run could not be saved: that is tried again soon.
+    pub(super) fn not_saved(&mut self, error: store::Error, observer: &mut dyn Observer) {
+        self.unsaved = true;
+        self.saved = Instant::now();
+        observer.on(Event::NotSaved { error: &error.into() });
     }
 
     /// Waits until everything that was saved is on disk.
@@ -90,7 +111,8 @@ impl Session<'_> {
 
     /// Ends the work on the run for now: it is saved, and on disk.
     pub(crate) fn stop(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-        self.save()?;
+        self.write_best()?;
+        self.save(observer)?;
         self.writer.settle(|| observer.on(Event::Saving));
         match self.tell_of_saved(observer) {
             Some(error) => Err(error.into()),
