@@ -52,7 +52,7 @@ impl EventLog {
     }
 
     fn begin(&self, step: u32) -> io::Result<File> {
-        let secs = (now() as u64).max(newest(&self.folder)? + 1);
+        let secs = (now() as u64).max(newest(&self.folder)?.saturating_add(1));
         let name = format!("{PREFIX}{secs:010}.azaion.{}.0", std::process::id());
         let mut file = OpenOptions::new()
             .create_new(true)

@@ -310,8 +310,7 @@ impl<'a> Job<'a> {
             if wait_for(child, Duration::from_millis(50))? {
                 return Ok(true);
             }
-            // Before it listens the signal would end it.
-            if self.run()?.is_some() {
+            if self.listens(child.id())? {
                 kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGUSR1)?;
             }
         }
@@ -344,6 +343,13 @@ impl<'a> Job<'a> {
     /// The only run of the tree.
     fn run(&self) -> anyhow::Result<Option<runs::Run>> {
         Ok(runs::Run::all(&self.root)?.pop())
+    }
+
+    /// Whether this process has begun to train: before that a signal would end it.
+    fn listens(&self, pid: u32) -> anyhow::Result<bool> {
+        let Some(run) = self.run()? else { return Ok(false) };
+        let status = runs::Status::read(&self.root.join(&run.folder))?;
+        Ok(status.is_some_and(|status| status.pid == pid))
     }
 
     /// A hash over everything that the run left.
