@@ -154,7 +154,8 @@ fn link(equal: &mut [(u32, usize, Likeness)], found: &mut impl FnMut(usize, usiz
     let (mut compared, mut linked) = (0, 1);
     while compared < equal.len() {
         let (_, one, likeness) = equal[compared];
-        for place in linked..equal.len() {
+        let alone = linked..equal.len();
+        for place in alone {
             let (_, other, candidate) = equal[place];
             if likeness.distance(candidate) <= ALIKE {
                 found(one, other);

@@ -3,16 +3,20 @@
 use crate::{
     Code,
     folder::{self, BEST, IN_SERVICE, RUN, RUNS},
+    record::{Kind, RecordError},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-const VERSION: u32 = 1;
+const KIND: Kind = Kind {
+    version: 1,
+    name: "run's file",
+    remedy: "restore it, or remove the folder of a run that is not wanted",
+};
 
 /// Whether there is anything left to do in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,33 +129,9 @@ impl Run {
     /// # Errors
     /// The file cannot be read, is damaged, or of a version that is not known.
     pub fn at(folder: &Path) -> Result<Option<Self>, Error> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
-        let path = folder.join(RUN);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            // No folder, or a folder of another kind.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(source) => return Err(Error::Read { path, source }),
-        };
-        let damaged = |source| Error::Damaged {
-            path: path.clone(),
-            source,
-        };
-        let head: Head = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if head.version != VERSION {
-            return Err(Error::Version {
-                got: head.version,
-                path,
-            });
-        }
-        let run: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let run: Option<Self> = KIND.read(folder.join(RUN))?;
         let name = folder.file_name().unwrap_or_default();
-        Ok(Some(Self {
+        Ok(run.map(|run| Self {
             folder: Path::new(RUNS).join(name),
             ..run
         }))
@@ -164,7 +144,7 @@ impl Run {
     pub fn begin(root: &Path, begin: Begin) -> Result<Self, Error> {
         let now = Timestamp::now();
         let run = Self {
-            version: VERSION,
+            version: KIND.version,
             folder: folder::create(root)?,
             dataset: begin.dataset,
             dataset_hash: begin.dataset_hash,
@@ -212,10 +192,7 @@ impl Run {
 
     fn write(&self, root: &Path) -> Result<(), Error> {
         let path = root.join(&self.folder).join(RUN);
-        let text = serde_json::to_vec_pretty(self).map_err(|source| Error::Damaged {
-            path: path.clone(),
-            source,
-        })?;
+        let text = KIND.text(self, &path)?;
         Ok(store::atomic::replace(&path, &text)?)
     }
 }
@@ -245,32 +222,9 @@ pub enum Error {
         /// The day.
         date: jiff::civil::Date,
     },
-    /// `run.json` cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// `run.json` is damaged.
-    #[error(
-        "{path} is no run's file ({source}); restore it, or remove the folder of a run that is not wanted"
-    )]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// `run.json` is of another version.
-    #[error("{path} has version {got}, this program reads {VERSION}; go on with the program that wrote it")]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        got: u32,
-    },
+    /// `run.json` cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// `run.json` cannot be written.
     #[error(transparent)]
     Write(#[from] store::Error),

@@ -8,9 +8,11 @@
 mod code;
 mod file;
 mod folder;
+mod record;
 mod status;
 
 pub use code::Code;
 pub use file::{Begin, Error, Found, Run, State};
 pub use folder::{BEST, CHECKPOINT, IN_SERVICE, LOCK, REPORT, RESULTS, RUN, RUNS, STATUS};
-pub use status::{Phase, Saved, Status, StatusError};
+pub use record::RecordError;
+pub use status::{Phase, Saved, Status};

@@ -5,16 +5,16 @@
 //! the system ([`Status::lives`]), for a process that was killed takes nothing back. What is not known, or no finite number,
 //! is null.
 
-use crate::STATUS;
+use crate::{Error, STATUS, record::Kind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-const VERSION: u32 = 1;
+const KIND: Kind = Kind {
+    version: 1,
+    name: "status of a run",
+    remedy: "remove it, the trainer writes it anew",
+};
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ impl Status {
     #[must_use]
     pub fn beginning(run: String, now: Timestamp) -> Self {
         Self {
-            version: VERSION,
+            version: KIND.version,
             run,
             phase: Phase::Training,
             pid: std::process::id(),
@@ -117,43 +117,17 @@ impl Status {
     ///
     /// # Errors
     /// The file cannot be read, is damaged, or of a version that is not known.
-    pub fn read(folder: &Path) -> Result<Option<Self>, StatusError> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
-        let path = folder.join(STATUS);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(source) => return Err(StatusError::Read { path, source }),
-        };
-        let damaged = |source| StatusError::Damaged {
-            path: path.clone(),
-            source,
-        };
-        let head: Head = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if head.version != VERSION {
-            return Err(StatusError::Version {
-                got: head.version,
-                path,
-            });
-        }
-        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
+        Ok(KIND.read(folder.join(STATUS))?)
     }
 
     /// Replaces the file in the run's folder, whole, without a sync.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<(), StatusError> {
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(STATUS);
-        let text = serde_json::to_vec_pretty(self).map_err(|source| StatusError::Damaged {
-            path: path.clone(),
-            source,
-        })?;
+        let text = KIND.text(self, &path)?;
         Ok(store::atomic::replace_unsynced(&path, &text)?)
     }
 
@@ -178,41 +152,10 @@ impl Status {
     }
 }
 
-/// Why a `status.json` cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    /// It cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is damaged.
-    #[error("{path} is no status of a run ({source}): remove it, the trainer writes it anew")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// It is of another version.
-    #[error("{path} has version {got}, this program reads {VERSION}: look with the program that trains")]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        got: u32,
-    },
-    /// It cannot be written.
-    #[error(transparent)]
-    Write(#[from] store::Error),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn status() -> Status {
         Status {

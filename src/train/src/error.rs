@@ -165,6 +165,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether trying again changes nothing until somebody has seen to it.
+    pub fn wants_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::GaveUp { .. } | Self::NoRoom { .. } | Self::NothingWhole { .. } | Self::OtherRun { .. }
+        )
+    }
+
     /// Whether memory of the device or the host ran out.
     pub fn is_out_of_memory(&self) -> bool {
         let torch = match self {

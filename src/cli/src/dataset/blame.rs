@@ -154,18 +154,14 @@ fn of_manifest(
     ))
 }
 
-/// The runs of the tree; one whose file cannot be used is a note.
+/// The runs of the tree, the earliest first; one whose file cannot be used is a note.
 fn runs_of(paths: &Paths, notes: &mut Vec<String>) -> Result<Vec<Run>> {
-    let folder = paths.models();
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot list {}", folder.display())),
-    };
+    if !paths.models().is_dir() {
+        return Ok(Vec::new());
+    }
     let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
-        match Run::at(&entry.path()) {
+    for (_, run) in Run::every(paths.root())? {
+        match run {
             Ok(run) => found.extend(run),
             Err(error) => notes.push(error.to_string()),
         }

@@ -1,6 +1,6 @@
 //! `azaion dataset form`.
 
-use super::{Bar, DONE, plural, some, told, tree};
+use super::{Bar, DONE, held, plural, some, told, tree};
 use crate::args::DatasetFormArgs;
 use ::dataset::{
     form::{FormOptions, Formed, Memory, form_watched},
@@ -95,18 +95,8 @@ impl Answer {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            train,
-            valid,
-            test,
-            boxes,
-            background,
-        } = self.counts;
         writeln!(f, "dataset   {}", self.folder.display())?;
-        writeln!(
-            f,
-            "images    {train} train, {valid} valid, {test} test; {boxes} boxes, {background} without a box"
-        )?;
+        writeln!(f, "images    {}", held(self.counts))?;
         writeln!(f, "kept      {} where an earlier dataset has them", self.kept)?;
         writeln!(
             f,

@@ -18,7 +18,7 @@ use crate::{
 };
 use ::dataset::{
     catalog::{self, Catalogued},
-    manifest::Manifest,
+    manifest::{Counts, Manifest},
 };
 use anyhow::{Context, Result, bail};
 use queue::verbs::{self, Asked};
@@ -148,6 +148,18 @@ fn plural(count: usize, one: &str) -> String {
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
     }
+}
+
+/// What a dataset holds, in words.
+fn held(counts: Counts) -> String {
+    let Counts {
+        train,
+        valid,
+        test,
+        boxes,
+        background,
+    } = counts;
+    format!("{train} train, {valid} valid, {test} test; {boxes} boxes, {background} without a box")
 }
 
 /// The first of these names, and how many more there are.

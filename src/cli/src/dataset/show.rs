@@ -1,6 +1,6 @@
 //! `azaion dataset show`: what a manifest says, as a whole or of one image.
 
-use super::{DONE, opened, told};
+use super::{DONE, held, opened, told};
 use crate::args::DatasetShowArgs;
 use ::dataset::manifest::{Counts, Division, Grouping, Manifest, ManifestItem};
 use annotation::Role;
@@ -118,13 +118,6 @@ impl Whole {
 
 impl fmt::Display for Whole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            train,
-            valid,
-            test,
-            boxes,
-            background,
-        } = self.counts;
         let division = match self.division {
             Division::Seeded => format!("by seed {}", self.seed),
             Division::Fixed => "by lists".to_owned(),
@@ -142,10 +135,7 @@ impl fmt::Display for Whole {
         writeln!(f, "folder    {}", self.folder.display())?;
         writeln!(f, "formed    {}", self.created)?;
         writeln!(f, "division  {division}; {grouping}")?;
-        writeln!(
-            f,
-            "images    {train} train, {valid} valid, {test} test; {boxes} boxes, {background} without a box"
-        )?;
+        writeln!(f, "images    {}", held(self.counts))?;
         writeln!(f, "labels    {}", self.labels)?;
         writeln!(f, "media     {} known, of {} images", self.media.0, self.media.1)?;
         match self.earlier.as_slice() {

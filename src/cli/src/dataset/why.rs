@@ -1,6 +1,6 @@
 //! `azaion why`: from a model to its run, dataset, code and the offsets of its labels.
 
-use super::{DONE, PROBLEMS, show::Origins, told, tree};
+use super::{DONE, PROBLEMS, held, show::Origins, told, tree};
 use crate::args::WhyArgs;
 use ::dataset::manifest::{Counts, Manifest};
 use anyhow::{Context, Result};
@@ -193,11 +193,8 @@ impl fmt::Display for Answer {
             labels,
         } = &self.data;
         writeln!(f, "dataset   {}", folder.display())?;
-        if let Some(Counts {
-            train, valid, test, ..
-        }) = counts
-        {
-            writeln!(f, "images    {train} train, {valid} valid, {test} test")?;
+        if let Some(counts) = counts {
+            writeln!(f, "images    {}", held(*counts))?;
         }
         if let Some(labels) = labels {
             writeln!(f, "labels    {labels}")?;

@@ -301,7 +301,9 @@ fn alert(folder: &Path, name: &str) -> Alert {
         (Some(time), Some(unit)) => Alert {
             time,
             unit,
-            result: text(&record["state"]["result"]).unwrap_or_else(|| "unknown".to_owned()),
+            result: text(&record["alert"])
+                .or_else(|| text(&record["state"]["result"]))
+                .unwrap_or_else(|| "unknown".to_owned()),
         },
         _ => Alert {
             time: String::new(),
@@ -325,13 +327,18 @@ mod tests {
                 r#"{"time":"2026-03-01T00:00:00Z","unit":"a","state":{"result":"exit-code"}}"#,
             ),
             ("2026-03-02T000000Z-b.json", "{"),
+            (
+                "2026-02-01T000000Z-ALR-8.json",
+                r#"{"time":"2026-02-01T00:00:00Z","unit":"c","alert":"ALR-8","message":"not saved"}"#,
+            ),
             (".azaion-tmp-1-1.json", "{}"),
             ("notes.txt", ""),
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let found = alerts(folder.path()).unwrap();
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.len(), 3);
+        assert_eq!((found[2].unit.as_str(), found[2].result.as_str()), ("c", "ALR-8"));
         assert_eq!(found[0].result, "not readable");
         assert_eq!(
             (found[1].unit.as_str(), found[1].result.as_str()),

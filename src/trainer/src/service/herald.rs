@@ -4,16 +4,20 @@ use super::alarm;
 use crate::pace::Pace;
 use service::notify::{self, Watchdog};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
-use train::{Event, Observer};
+use train::{Error, Event, Observer};
 
 /// The status line is at most that often made anew.
 const EVERY: Duration = Duration::from_secs(1);
 /// How much longer than until now systemd waits while a dataset is formed.
 const START_EXTENSION: Duration = Duration::from_secs(600);
+
+/// How long an alert is not raised again.
+const FRESH: Duration = Duration::from_secs(3600);
 
 /// Tells of a run.
 pub(crate) struct Herald {
@@ -23,6 +27,8 @@ pub(crate) struct Herald {
     map50: Option<f64>,
     /// Where alerts are kept.
     root: PathBuf,
+    /// When each alert was raised last.
+    raised: BTreeMap<&'static str, Instant>,
 }
 
 impl Herald {
@@ -33,11 +39,29 @@ impl Herald {
             pace: Pace::default(),
             map50: None,
             root: root.to_owned(),
+            raised: BTreeMap::new(),
         }
     }
 
-    fn alarm(&self, alert: &str, event: &Event<'_>) {
-        alarm::raise(&self.root, alert, &event.incident().unwrap_or_default());
+    /// Raises an alert, but not again while it is fresh: what fails every minute is one thing that is wrong.
+    fn alarm(&mut self, alert: &'static str, event: &Event<'_>) {
+        let message = event.incident().unwrap_or_default();
+        let now = Instant::now();
+        if self.raised.get(alert).is_some_and(|raised| now - *raised < FRESH) {
+            tracing::warn!(alert, "{message}");
+            return;
+        }
+        self.raised.insert(alert, now);
+        alarm::raise(&self.root, alert, &message);
+    }
+
+    /// The run ends, and starting again would change nothing.
+    pub(super) fn give_up(&self, error: &Error) {
+        match error {
+            Error::GaveUp { .. } => alarm::raise(&self.root, "ALR-4", &error.to_string()),
+            _ => tracing::error!(%error, "training ended"),
+        }
+        notify::status(&format!("ended: {error}"));
     }
 
     /// Annotations were checked; called from several threads.
@@ -85,7 +109,10 @@ fn hours(seconds: f64) -> String {
 
 impl Observer for Herald {
     fn on(&mut self, event: Event<'_>) {
-        self.watchdog.progress();
+        // Waiting for the disk is none: a disk that hangs is for the watchdog.
+        if !matches!(event, Event::Saving) {
+            self.watchdog.progress();
+        }
         match event {
             Event::Started {
                 images,
@@ -160,6 +187,31 @@ impl Observer for Herald {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alert_is_raised_once_while_it_is_fresh_and_another_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut herald = Herald::new(root.path());
+        for _ in 0..3 {
+            herald.on(Event::TooHot { celsius: 95 });
+        }
+        herald.on(Event::Diverging { epoch: 7 });
+        let alerts = std::fs::read_dir(root.path().join(store::alerts::ALERTS)).unwrap();
+        let mut told: Vec<String> = alerts
+            .map(|entry| {
+                let record = std::fs::read(entry.unwrap().path()).unwrap();
+                let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+                format!("{} {}", record["alert"], record["message"])
+            })
+            .collect();
+        told.sort();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("ALR-1") && told[0].contains("95 °C"), "{told:?}");
+        assert!(
+            told[1].contains("ALR-4") && told[1].contains("epoch 7"),
+            "{told:?}"
+        );
+    }
 
     #[test]
     fn the_status_line_says_epoch_loss_map_and_time_left() {

@@ -25,7 +25,7 @@ use std::{
 };
 use train::{Control, Memory, Outcome, RunOptions, Start, Thermometer};
 
-/// Exit code where no dataset can be formed: starting again does not mend that.
+/// Exit code where starting again changes nothing: no dataset can be formed, or the run waits for a person.
 const PROBLEMS: u8 = 2;
 /// What is learnt of the GPU's memory, in the folder of runs.
 const MEMORY: &str = ".azaion-memory.json";
@@ -120,7 +120,13 @@ pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
             hyper,
         )
     };
-    let outcome = watched::train_as_service(&root, &open, &options, &mut herald)?;
+    let outcome = match watched::train_as_service(&root, &open, &options, &mut herald) {
+        Err(error) if error.wants_a_person() => {
+            herald.give_up(&error);
+            return Ok(PROBLEMS.into());
+        }
+        other => other?,
+    };
     notify::stopping();
     match outcome {
         Outcome::Stopped { epoch, batch } => {

@@ -70,6 +70,21 @@ fn runs(root: &Path) -> Vec<String> {
     names
 }
 
+/// Where the run of a tree stands.
+fn status(root: &Path) -> Option<runs::Status> {
+    let run = runs(root).pop()?;
+    runs::Status::read(&root.join("models").join(run)).unwrap()
+}
+
+/// Waits until the run has trained on a batch.
+fn under_way(root: &Path) {
+    let begun = Instant::now();
+    while status(root).is_none_or(|status| status.batch == 0 && status.epoch < 2) {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_run_that_is_stopped_goes_on_to_its_end_and_the_next_start_begins_another() {
     let scratch = tempfile::tempdir().unwrap();
@@ -215,12 +230,7 @@ fn a_run_that_is_told_to_abort_says_where_its_threads_are_and_goes_on_at_the_nex
         .stderr(said)
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while runs(&folder.join("tree")).is_empty() {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::thread::sleep(Duration::from_millis(500));
+    under_way(&folder.join("tree"));
     // What systemd's watchdog sends.
     Command::new("kill")
         .args(["-ABRT", &daemon.id().to_string()])
@@ -257,21 +267,39 @@ fn the_operators_verbs_reach_the_run_by_its_lock() {
     assert!(nobody.contains("no training run is under way"), "{nobody}");
 
     let mut daemon = start(folder, &config);
-    let begun = Instant::now();
-    let status = || {
-        let run = runs(&root).pop()?;
-        let status = runs::Status::read(&root.join("models").join(run)).unwrap()?;
-        (status.batch > 0 || status.epoch > 1).then_some(status)
-    };
-    while status().is_none() {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    under_way(&root);
     ask(&TrainCommand::Drain(place())).unwrap();
     assert!(daemon.wait().unwrap().success());
-    let stopped = status().unwrap();
+    let stopped = status(&root).unwrap();
     assert_eq!(stopped.phase, runs::Phase::Stopped);
     let saved = stopped.saved.unwrap();
     assert_eq!(saved.batch, 0, "behind an epoch: {saved:?}");
     assert!(ask(&TrainCommand::Stop(place())).is_err());
+}
+
+#[test]
+fn a_run_that_only_a_person_can_help_is_exit_code_2_and_an_alert() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let config = tree(folder, "yolo26n", 20);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace(
+            "device: cpu",
+            "device: cpu, optimizer: SGD, lr0: 1000, weight_decay: 1, warmup_epochs: 0, nbs: 4, precision: fp32",
+        ),
+    )
+    .unwrap();
+    // Each step multiplies the weights by about a thousand, and by thirty when the rate was halved five times.
+    let done = azaion(&["--config", config.to_str().unwrap()]).assert().code(2);
+    let said = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    assert!(said.contains("after 5 returns to earlier checkpoints"), "{said}");
+    let alerts = fs::read_dir(folder.join("tree").join(store::alerts::ALERTS)).unwrap();
+    assert!(alerts.count() >= 1);
+    // It is not finished: with a lower rate by hand it may go on, or be closed.
+    let [run] = &runs(&folder.join("tree"))[..] else {
+        panic!()
+    };
+    assert_eq!(run_file(&folder.join("tree"), run)["state"], "open");
 }
