@@ -44,7 +44,11 @@ let
       # `nix flake check` runs them, over the whole workspace.
       doCheck = false;
       buildInputs = lib.optional (libtorch != null) libtorch;
-      env = lib.optionalAttrs (libtorch != null) { LIBTORCH = "${libtorch}"; };
+      # What a training run writes down of its code: the name of these very sources, which an edit of a README leaves as it is.
+      env = {
+        AZAION_REVISION = builtins.baseNameOf "${src}";
+      }
+      // lib.optionalAttrs (libtorch != null) { LIBTORCH = "${libtorch}"; };
       postInstall = ''
         for unit in ${lib.escapeShellArgs units}; do
           install -Dm444 "units/$unit" "$out/lib/''${unit/#azaion/systemd/system/azaion}"

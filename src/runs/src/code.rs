@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Code {
     /// Its version.
     pub version: String,
-    /// The commit it was built from, where the build knew: Nix and CI tell it as `AZAION_REVISION`.
+    /// What it was built from, where the build said so with `AZAION_REVISION`: a commit (`cargo xtask dist`), or the name of the
+    /// sources in Nix's store.
     pub revision: Option<String>,
 }
 
@@ -28,5 +29,19 @@ impl std::fmt::Display for Code {
             Some(revision) => write!(f, " ({revision})"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_stands_behind_the_version_where_there_is_one() {
+        let mut code = Code::of_this_build();
+        code.revision = None;
+        assert_eq!(code.to_string(), env!("CARGO_PKG_VERSION"));
+        code.revision = Some("2f1c".into());
+        assert_eq!(code.to_string(), concat!(env!("CARGO_PKG_VERSION"), " (2f1c)"));
     }
 }

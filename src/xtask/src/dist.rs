@@ -54,8 +54,9 @@ pub fn run(options: &Options, workspace: &Workspace) -> anyhow::Result<PathBuf> 
     let folder = options.folder(workspace, "dist")?;
     let bin = folder.join("bin");
     fs::create_dir(&bin)?;
+    let revision = revision(workspace);
     for shipped in SHIPPED {
-        let program = programs::build(workspace, shipped.package)?;
+        let program = programs::build_of(workspace, shipped.package, revision.as_deref())?;
         let place = bin.join(shipped.program);
         fs::copy(&program, &place).with_context(|| format!("cannot copy {}", program.display()))?;
     }
@@ -64,6 +65,16 @@ pub fn run(options: &Options, workspace: &Workspace) -> anyhow::Result<PathBuf> 
     let sums = sums(&folder)?;
     fs::write(folder.join("SHA256SUMS"), sums)?;
     Ok(folder)
+}
+
+/// The commit of the workspace; none without git.
+fn revision(workspace: &Workspace) -> Option<String> {
+    let mut git = Command::new("git");
+    git.current_dir(workspace.root())
+        .args(["rev-parse", "--verify", "HEAD"]);
+    let output = git.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// Builds the suite with Nix and copies it, with all it needs, into a folder that `nix copy --from file://DIR` reads.

@@ -13,7 +13,15 @@ use crate::workspace::Workspace;
 /// # Errors
 /// cargo cannot be started, does not build it, or it has no program.
 pub fn build(workspace: &Workspace, package: &str) -> anyhow::Result<PathBuf> {
-    build_with(workspace, package, &[])
+    build_with(workspace, package, &[], None)
+}
+
+/// [`build`], with the commit that the program says it was built from.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_of(workspace: &Workspace, package: &str, revision: Option<&str>) -> anyhow::Result<PathBuf> {
+    build_with(workspace, package, &[], revision)
 }
 
 /// Builds an example of a package.
@@ -21,12 +29,18 @@ pub fn build(workspace: &Workspace, package: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// As [`build`].
 pub fn build_example(workspace: &Workspace, package: &str, example: &str) -> anyhow::Result<PathBuf> {
-    build_with(workspace, package, &["--example", example])
+    build_with(workspace, package, &["--example", example], None)
 }
 
-fn build_with(workspace: &Workspace, package: &str, more: &[&str]) -> anyhow::Result<PathBuf> {
+fn build_with(
+    workspace: &Workspace,
+    package: &str,
+    more: &[&str],
+    revision: Option<&str>,
+) -> anyhow::Result<PathBuf> {
     let output = workspace
         .cargo()
+        .envs(revision.map(|revision| ("AZAION_REVISION", revision)))
         .args(["build", "--release", "--package", package])
         .args(more)
         .arg("--message-format=json-render-diagnostics")

@@ -124,11 +124,13 @@ impl Observer for StatusFile {
                 self.status.seconds_left = Some(self.pace.left(row.epoch, self.pace.batches()));
             }
             Event::Saved { epochs, batches, .. } => {
-                self.status.saved = Some(Saved {
-                    at: Timestamp::now(),
-                    epoch: epochs + 1,
-                    batch: batches,
-                });
+                // At an epoch's end: behind all of its batches.
+                let (epoch, batch) = match (epochs, batches) {
+                    (1.., 0) => (epochs, self.status.batches),
+                    _ => (epochs + 1, batches),
+                };
+                let at = Timestamp::now();
+                self.status.saved = Some(Saved { at, epoch, batch });
             }
             Event::Validating { .. } | Event::Saving | Event::Cooling { .. } => is_news = false,
             event => self.status.warnings += u64::from(event.incident().is_some()),
@@ -279,6 +281,14 @@ mod tests {
         assert_eq!((read.phase, read.warnings), (Phase::Stopped, 1));
         let saved = read.saved.unwrap();
         assert_eq!((saved.epoch, saved.batch), (1, 4));
+        file.status.batches = 9;
+        file.on(Event::Saved {
+            epochs: 3,
+            batches: 0,
+            took: Duration::ZERO,
+        });
+        let saved = Status::read(&folder).unwrap().unwrap().saved.unwrap();
+        assert_eq!((saved.epoch, saved.batch), (3, 9), "at the end of the third");
         file.end(&Err(Error::NothingToTrainOn("data.yaml".into())));
         let read = Status::read(&folder).unwrap().unwrap();
         assert!(matches!(read.phase, Phase::Failed(why) if why.contains("no training images")));
