@@ -144,6 +144,8 @@ impl Observer for Herald {
             }
             Event::Epoch { row, best } => {
                 self.map50 = Some(row.map50);
+                // Told whether or not a line is due: the first that has this epoch's figures.
+                notify::status(&self.status(row.epoch, self.pace.batches(), row.train.iter().sum()));
                 tracing::info!(
                     epoch = row.epoch,
                     epochs = self.pace.epochs(),
