@@ -1,12 +1,12 @@
 //! What the queue has done since it started.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rules::{Done, Outcome};
 
 /// Counts since the start. Every message counts in exactly one of `processed` and `failed`; the others count what the
 /// messages did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Messages that were used, those that had nothing left to do included (`queue_messages_processed`).
     pub processed: u64,

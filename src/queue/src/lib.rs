@@ -16,10 +16,11 @@ mod prepare;
 mod processor;
 mod rules;
 mod run;
+pub mod standing;
 mod status;
 pub mod verbs;
 
-pub use connection::{connection, megabytes};
+pub use connection::{ask, connection, megabytes};
 pub use counters::Counters;
 pub use processor::Processor;
 pub use run::{Error, Options, Progress, Summary, run};

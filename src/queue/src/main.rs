@@ -6,7 +6,7 @@
 //! batch when it is asked to. What it does is in the library; here it meets configuration, logs and the service manager.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use queue::verbs::{self, Verb};
-use queue::{Options, Progress, Status, Summary, connection, megabytes};
+use queue::{Options, Progress, Status, Summary, connection, megabytes, standing};
 use service::notify::{self, Watchdog};
 use service::{Config, Credentials, Shutdown, log};
 use store::Tree;
@@ -183,7 +183,7 @@ async fn serve(
         },
         ..Options::default()
     };
-    let mut manager = Manager::new();
+    let mut manager = Manager::new(&config.root_dir);
     let flag = shutdown.flag();
     let done = queue::run(source, tree, &options, &flag, |progress| manager.hear(progress)).await;
     notify::stopping();
@@ -194,15 +194,17 @@ async fn serve(
 struct Manager {
     status: Status,
     watchdog: Watchdog,
+    standing: standing::Writer,
     ready: bool,
     told: Option<Instant>,
 }
 
 impl Manager {
-    fn new() -> Self {
+    fn new(root: &Path) -> Self {
         Self {
             status: Status::new(),
             watchdog: Watchdog::from_systemd(),
+            standing: standing::Writer::new(root),
             ready: false,
             told: None,
         }
@@ -231,5 +233,6 @@ impl Manager {
             notify::status(&self.status.line(progress));
             self.told = Some(now);
         }
+        self.standing.hear(progress, self.status.rate(), now);
     }
 }
