@@ -8,14 +8,16 @@
 //! | [`shutdown`] | SIGINT and SIGTERM as a flag; a second signal ends at once |
 //! | [`metrics`] | metrics as a text file for Prometheus |
 //! | [`notify`] | readiness, status and watchdog towards systemd |
+//! | [`program`] | where the suite's other programs are |
 //!
 //! The environment is not configuration (CFG-2). The only variables read here are systemd's own protocol:
-//! `CREDENTIALS_DIRECTORY`, `JOURNAL_STREAM`, `NOTIFY_SOCKET`, `WATCHDOG_USEC`, and `NO_COLOR` for terminals.
+//! `CREDENTIALS_DIRECTORY`, `JOURNAL_STREAM`, `NOTIFY_SOCKET`, `WATCHDOG_USEC`; `NO_COLOR` for terminals, and `PATH`.
 
 pub mod config;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod program;
 pub mod secret;
 pub mod shutdown;
 

@@ -124,6 +124,13 @@ impl Credentials {
         }
     }
 
+    /// The file of the credential of that name, for a program that reads it itself; `None` if this service was given none of
+    /// that name.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        let path = self.directory.as_ref()?.join(name);
+        path.is_file().then_some(path)
+    }
+
     /// The credential of that name, or `None` if this service was given none of that name.
     pub fn read(&self, name: &str) -> Result<Option<Secret>, SecretError> {
         let Some(path) = self.directory.as_ref().map(|directory| directory.join(name)) else {

@@ -11,6 +11,7 @@
 
 pub mod alerts;
 pub mod atomic;
+pub mod backups;
 mod batch;
 mod commit;
 mod digest;

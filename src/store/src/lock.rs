@@ -24,6 +24,11 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Keeps writers out of the tree, which must exist, without opening it.
+    pub fn of_tree(paths: &Paths) -> Result<Self> {
+        Self::take(&paths.lock_file())
+    }
+
     /// Takes the lock of the file at `path`, which is made if it is missing; whoever comes second is told who has it.
     pub fn take(path: &Path) -> Result<Self> {
         let mut file = OpenOptions::new()

@@ -55,7 +55,8 @@ pub(crate) fn write_on(disk: &dyn Disk, path: &Path, offset: u64) -> Result<()> 
 }
 
 /// The file's bytes.
-pub(crate) fn text(offset: u64) -> Vec<u8> {
+#[must_use]
+pub fn text(offset: u64) -> Vec<u8> {
     format!("version: {VERSION}\noffset: {offset}\n").into_bytes()
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Problem, Training};
+use super::{Backup, Config, Problem, Training};
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -15,6 +15,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         rabbitmq,
         training,
         export,
+        backup,
     } = config;
 
     found.unless(root_dir.is_absolute(), "root_dir", "must be an absolute path");
@@ -99,7 +100,54 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found.within("training.save_minutes", training.save_minutes, 1, 1440);
     hyper_parameters(training, &mut found);
     found.image_size("export.onnx_imgsz", export.onnx_imgsz);
+    backups(backup, root_dir, &mut found);
     found.0
+}
+
+fn backups(backup: &Backup, root: &Path, found: &mut Findings) {
+    if let Some(repository) = &backup.repository {
+        found.unless(
+            is_repository(repository),
+            "backup.repository",
+            "must be an absolute path, s3:https://HOST/BUCKET/PREFIX (http only for this machine) or rclone:REMOTE:PATH",
+        );
+        found.unless(
+            !Path::new(repository).starts_with(root),
+            "backup.repository",
+            "lies in root_dir, and would be lost with it; name another disk",
+        );
+    }
+    let kept = [backup.keep_daily, backup.keep_weekly, backup.keep_monthly];
+    found.unless(
+        kept != [0; 3],
+        "backup.keep_daily",
+        "and keep_weekly and keep_monthly are 0: no backup would be kept",
+    );
+    for (key, value, most) in [
+        ("backup.keep_daily", backup.keep_daily, 3660),
+        ("backup.keep_weekly", backup.keep_weekly, 520),
+        ("backup.keep_monthly", backup.keep_monthly, 1200),
+        ("backup.check_parts", backup.check_parts, 3660),
+        ("backup.drill_files", backup.drill_files, 1_000_000),
+    ] {
+        found.within(key, value, 0, most);
+    }
+}
+
+/// A place that backups can go to.
+fn is_repository(place: &str) -> bool {
+    if let Some(url) = place.strip_prefix("s3:") {
+        let bucket = url
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'))
+            .map(|(_, path)| path.trim_matches('/'));
+        return is_safe_url(url) && bucket.is_some_and(|bucket| !bucket.is_empty());
+    }
+    if let Some(remote) = place.strip_prefix("rclone:") {
+        let plain = |c: char| !c.is_control() && !"'\"\\".contains(c);
+        return remote.split_once(':').is_some_and(|(name, _)| !name.is_empty()) && remote.chars().all(plain);
+    }
+    Path::new(place).is_absolute()
 }
 
 fn hyper_parameters(training: &Training, found: &mut Findings) {
@@ -255,6 +303,38 @@ mod tests {
             "",
         ] {
             assert!(!is_safe_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn backups_go_to_a_folder_a_bucket_or_a_remote_and_not_into_the_tree() {
+        let told = |repository: &str| {
+            let mut config = Config::default();
+            config.backup.repository = Some(repository.into());
+            problems(&config).len()
+        };
+        for good in [
+            "/srv/backup",
+            "s3:https://s3.example.com/bucket/trees/one",
+            "s3:http://127.0.0.1:9000/bucket",
+            "rclone:nas:backup/azaion",
+            "rclone:nas:",
+        ] {
+            assert_eq!(told(good), 0, "{good}");
+        }
+        for bad in [
+            "backup",
+            "",
+            "/azaion/backup",
+            "s3:http://s3.example.com/bucket",
+            "s3:https://s3.example.com",
+            "s3:https://key:secret@s3.example.com/bucket",
+            "rclone:nas",
+            "rclone::x",
+            "rclone:nas:'; x",
+            "rest:http://127.0.0.1/",
+        ] {
+            assert_eq!(told(bad), 1, "{bad}");
         }
     }
 

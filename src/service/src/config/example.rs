@@ -5,7 +5,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::documented::{Documented, Keys};
-use super::{Api, Config, Export, RabbitMq, Training};
+use super::{Api, Backup, Config, Export, RabbitMq, Training};
 use crate::Secret;
 
 /// Room for everything but the values that were set.
@@ -61,6 +61,7 @@ fn keys_of(section: &str) -> Keys {
         "rabbitmq" => RabbitMq::KEYS,
         "training" => Training::KEYS,
         "export" => Export::KEYS,
+        "backup" => Backup::KEYS,
         _ => &[],
     }
 }

@@ -53,6 +53,8 @@ documented! {
         pub training: Training = Training::default(),
         /// The export of a trained model.
         pub export: Export = Export::default(),
+        /// Backups of the tree.
+        pub backup: Backup = Backup::default(),
     }
 }
 
@@ -193,6 +195,36 @@ documented! {
     }
 }
 
+documented! {
+    /// Backups of the tree. Its password comes as the credential `backup-password` or from `password_file`, never from here.
+    pub struct Backup {
+        /// Where they go: a folder, `s3:https://HOST/BUCKET/PREFIX` or `rclone:REMOTE:PATH`. Without it none are made.
+        pub repository: Option<String> = None,
+        /// A file that holds the password that encrypts them; keep a copy of it elsewhere, without it nothing can be restored.
+        pub password_file: Option<PathBuf> = None,
+        /// S3: the region, where the server asks for one.
+        pub s3_region: String = "us-east-1".into(),
+        /// S3: a file that holds the access key. Prefer the credential `backup-s3-access-key`.
+        pub s3_access_key_file: Option<PathBuf> = None,
+        /// S3: a file that holds the secret key. Prefer the credential `backup-s3-secret-key`.
+        pub s3_secret_key_file: Option<PathBuf> = None,
+        /// rclone: its configuration, which holds the remote. Prefer the credential `backup-rclone-config`.
+        pub rclone_config_file: Option<PathBuf> = None,
+        /// The last backup of so many days is kept.
+        pub keep_daily: u32 = 7,
+        /// The last backup of so many weeks is kept.
+        pub keep_weekly: u32 = 5,
+        /// The last backup of so many months is kept.
+        pub keep_monthly: u32 = 12,
+        /// Each backup is followed by a check that reads one of so many parts of the data back, in turn; 0 reads none.
+        pub check_parts: u32 = 30,
+        /// Files that a drill restores, drawn anew each time, beside the model and the last checkpoint.
+        pub drill_files: u32 = 50,
+        /// Whether datasets are backed up whole. Without it their manifests are, of which they can be formed again.
+        pub datasets: bool = false,
+    }
+}
+
 /// Who logs in at the API.
 #[derive(Debug, Clone)]
 pub struct ApiLogin {
@@ -206,6 +238,14 @@ pub struct ApiLogin {
 pub const RABBITMQ_CREDENTIAL: &str = "rabbitmq-password";
 /// Name of the credential that holds the API's password.
 pub const API_CREDENTIAL: &str = "api-password";
+/// Name of the credential that holds the password of backups.
+pub const BACKUP_CREDENTIAL: &str = "backup-password";
+/// Name of the credential that holds the access key of the S3 server that backups go to.
+pub const BACKUP_S3_ACCESS_KEY: &str = "backup-s3-access-key";
+/// Name of the credential that holds the secret key that belongs to it.
+pub const BACKUP_S3_SECRET_KEY: &str = "backup-s3-secret-key";
+/// Name of the credential that is rclone's configuration.
+pub const BACKUP_RCLONE_CONFIG: &str = "backup-rclone-config";
 /// The broker's password in development, where none is configured (REQUIREMENTS 1).
 const DEVELOPMENT_PASSWORD: &str = "changeme";
 
@@ -312,12 +352,50 @@ impl Config {
         Ok(ApiLogin { email, password })
     }
 
+    /// The password of backups: the credential `backup-password`, else the file that the configuration names.
+    pub fn backup_password(&self, credentials: &Credentials) -> Result<Secret, SecretError> {
+        let file = self.backup.password_file.as_deref();
+        find(credentials, BACKUP_CREDENTIAL, file, None)?.ok_or(SecretError::Missing {
+            what: "password for backups",
+            credential: BACKUP_CREDENTIAL,
+            key: "backup.password_file",
+        })
+    }
+
+    /// The keys of the S3 server that backups go to, access key first: credentials, else the files configured.
+    pub fn backup_s3_keys(&self, credentials: &Credentials) -> Result<[Secret; 2], SecretError> {
+        let Backup {
+            s3_access_key_file: access,
+            s3_secret_key_file: secret,
+            ..
+        } = &self.backup;
+        let access = find(credentials, BACKUP_S3_ACCESS_KEY, access.as_deref(), None)?;
+        let secret = find(credentials, BACKUP_S3_SECRET_KEY, secret.as_deref(), None)?;
+        let missing = |what, credential, key| SecretError::Missing { what, credential, key };
+        Ok([
+            access.ok_or(missing("S3 access key", BACKUP_S3_ACCESS_KEY, "backup.s3_access_key_file"))?,
+            secret.ok_or(missing("S3 secret key", BACKUP_S3_SECRET_KEY, "backup.s3_secret_key_file"))?,
+        ])
+    }
+
+    /// The same configuration without the passwords that it holds itself.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.api.password = None;
+        self.rabbitmq.password = None;
+        self
+    }
+
     /// What is wrong with the files that hold secrets, as far as they are there and this user may look at them: where a
     /// configuration is built they are not yet there, and a service gets them as credentials.
     pub fn secret_files(&self) -> Vec<Problem> {
         let named = [
             ("api.password_file", &self.api.password_file),
             ("rabbitmq.password_file", &self.rabbitmq.password_file),
+            ("backup.password_file", &self.backup.password_file),
+            ("backup.s3_access_key_file", &self.backup.s3_access_key_file),
+            ("backup.s3_secret_key_file", &self.backup.s3_secret_key_file),
+            ("backup.rclone_config_file", &self.backup.rclone_config_file),
         ];
         named
             .into_iter()
