@@ -261,10 +261,12 @@ impl Read for Content {
                 if most == 0 {
                     return Ok(0);
                 }
-                let read = file.read_at(&mut buffer[..most], *at).and_then(|read| match read {
-                    0 => Err(io::Error::other("it became shorter while it was read")),
-                    read => Ok(read),
-                });
+                let read = file
+                    .read_at(&mut buffer[..most], *at)
+                    .and_then(|read| match read {
+                        0 => Err(io::Error::other("it became shorter while it was read")),
+                        read => Ok(read),
+                    });
                 match read {
                     Ok(read) => {
                         *at += read as u64;

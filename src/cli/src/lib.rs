@@ -4,7 +4,6 @@
 pub mod alert;
 pub mod args;
 pub mod check;
-pub mod child;
 pub mod config;
 pub mod console;
 pub mod dataset;

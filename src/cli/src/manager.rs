@@ -4,8 +4,8 @@
 //! JSON object a line (systemd.journal-fields(7)), in which a field is a text, a list of bytes where it is no plain text, or
 //! null where it is too long.
 
-use crate::child;
 use serde_json::Value;
+use service::child;
 use std::{process::Command, time::Duration};
 
 /// How long an answer may take.

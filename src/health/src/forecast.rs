@@ -22,7 +22,10 @@ pub fn full_in(samples: &[(Timestamp, u64)], free: u64) -> Option<SignedDuration
     let mut begins = samples.iter().peekable();
     for (to, used) in samples {
         // The last sample that is an hour older.
-        while begins.peek().is_some_and(|(from, _)| to.duration_since(*from) > WINDOW) {
+        while begins
+            .peek()
+            .is_some_and(|(from, _)| to.duration_since(*from) > WINDOW)
+        {
             begins.next();
         }
         if let Some((from, before)) = begins.peek()
@@ -70,7 +73,7 @@ mod tests {
         assert_eq!(full_in(&samples(|i| (200 - i) * GB, 100), GB), None);
         // A dataset in the midst of steady growth does not hurry it.
         let found = full_in(
-            &samples(|i| i * GB + if i > 50 { 400 * GB } else { 0 }, 60),
+            &samples(|i| i * GB + if i > 50 { 400 * GB } else { 0 }, 100),
             372 * GB,
         );
         assert!((25..=31).contains(&found.unwrap().as_hours()), "{found:?}");

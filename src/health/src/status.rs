@@ -146,10 +146,19 @@ pub struct Model {
 impl Status {
     /// What a pass found.
     #[must_use]
-    pub fn of(context: &Context, readings: &[Reading], facts: &Facts, past: &Past, book: &Book, silenced: impl Fn(&Standing) -> bool) -> Self {
+    pub fn of(
+        context: &Context,
+        readings: &[Reading],
+        facts: &Facts,
+        past: &Past,
+        book: &Book,
+        silenced: impl Fn(&Standing) -> bool,
+    ) -> Self {
         let mut readings = readings.to_vec();
         // That a check answered is no news.
-        readings.retain(|one| one.grade != Grade::Ok || one.alert.as_deref() != Some(crate::catalog::CHECK_BROKEN));
+        readings.retain(|one| {
+            one.grade != Grade::Ok || one.alert.as_deref() != Some(crate::catalog::CHECK_BROKEN)
+        });
         readings.sort_by_key(|one| std::cmp::Reverse(one.grade));
         let alerts: Vec<Alert> = book
             .firing()
@@ -191,10 +200,16 @@ impl Status {
     /// There is none, or it is of a version that is not known.
     pub fn read(root: &Path) -> Result<Self, String> {
         let path = root.join(FILE);
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}; azaion-health makes it", path.display()))?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = std::fs::read(&path)
+            .map_err(|error| format!("{}: {error}; azaion-health makes it", path.display()))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         if value["version"] != VERSION {
-            return Err(format!("{} is of version {}, this program knows {VERSION}", path.display(), value["version"]));
+            return Err(format!(
+                "{} is of version {}, this program knows {VERSION}",
+                path.display(),
+                value["version"]
+            ));
         }
         serde_json::from_value(value).map_err(|error| format!("{}: {error}", path.display()))
     }
@@ -203,17 +218,32 @@ impl Status {
     #[must_use]
     pub fn staleness(&self, now: Timestamp) -> Option<String> {
         let age = now.duration_since(self.at);
-        (age > FRESH).then(|| format!("this is {} old: azaion-health.timer does not run", crate::checks::disk::hours(age)))
+        (age > FRESH).then(|| {
+            format!(
+                "this is {} old: azaion-health.timer does not run",
+                crate::checks::disk::hours(age)
+            )
+        })
     }
 }
 
 fn verdict(readings: &[Reading], alerts: &[Alert]) -> Verdict {
     let worst = readings.first().map_or(Grade::Ok, |one| one.grade);
-    let plural = |count: usize, one: &str| if count == 1 { format!("{count} {one}") } else { format!("{count} {one}s") };
+    let plural = |count: usize, one: &str| {
+        if count == 1 {
+            format!("{count} {one}")
+        } else {
+            format!("{count} {one}s")
+        }
+    };
     let found = readings.iter().filter(|one| one.grade.is_found()).count();
     match (alerts.first(), worst) {
         (Some(alert), _) => Verdict {
-            grade: if alert.severity >= crate::catalog::Severity::High { Grade::Problem } else { worst.max(Grade::Warning) },
+            grade: if alert.severity >= crate::catalog::Severity::High {
+                Grade::Problem
+            } else {
+                worst.max(Grade::Warning)
+            },
             line: match alerts.len() {
                 1 => format!("{}: {}", alert.title, alert.what),
                 more => format!("{}, the worst: {}", plural(more, "alert"), alert.title),
@@ -240,7 +270,10 @@ fn queue(facts: &Facts, past: &Past) -> Queue {
         lag: facts.lag,
         rate: facts.queue.as_ref().map(|queue| queue.rate),
         quarantined: facts.quarantined,
-        taken: offsets.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect(),
+        taken: offsets
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]))
+            .collect(),
     }
 }
 
@@ -267,15 +300,26 @@ fn training(root: &Path, seen: &crate::checks::training::Seen) -> Training {
         phase: phase.to_owned(),
         epoch: status.map_or(0, |status| status.epoch),
         epochs: status.map_or(0, |status| status.epochs),
-        share: if phase == "finished" { 1.0 } else { status.map_or(0.0, runs::Status::share) },
+        share: if phase == "finished" {
+            1.0
+        } else {
+            status.map_or(0.0, runs::Status::share)
+        },
         loss: status.and_then(runs::Status::total_loss),
         map50: status.and_then(|status| status.map50),
         map50_95: status.and_then(|status| status.map50_95),
         curve: rows.iter().map(|row| finite(row.map50_95)).collect(),
         losses: rows.iter().map(|row| finite(row.train.iter().sum())).collect(),
-        seconds_left: status.and_then(|status| status.seconds_left).filter(|_| phase == "training"),
-        saved: status.and_then(|status| status.saved.as_ref()).map(|saved| saved.at),
-        report: folder.join(runs::REPORT).is_file().then(|| format!("../{}/report.html", seen.run.folder.display())),
+        seconds_left: status
+            .and_then(|status| status.seconds_left)
+            .filter(|_| phase == "training"),
+        saved: status
+            .and_then(|status| status.saved.as_ref())
+            .map(|saved| saved.at),
+        report: folder
+            .join(runs::REPORT)
+            .is_file()
+            .then(|| format!("../{}/report.html", seen.run.folder.display())),
     }
 }
 

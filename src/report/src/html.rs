@@ -5,7 +5,7 @@ use std::fmt;
 /// Text, escaped for an element's content and for a quoted attribute alike.
 ///
 /// Control characters that XML and HTML forbid are shown as U+FFFD: a file name may hold them, a page may not.
-pub(crate) struct Esc<T>(pub T);
+pub struct Esc<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Esc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

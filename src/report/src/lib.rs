@@ -32,6 +32,7 @@ mod verdict;
 pub use confusion::{Confusion, ConfusionError};
 pub use contact::ContactSheet;
 pub use draw::draw_boxes;
+pub use html::Esc;
 pub use labels::{LabelStats, Split};
 pub use model::{
     BoundingBox, ClassRow, Curve, EpochRow, Fact, LOSS_NAMES, Progress, RunReport, Scores, SheetImage,

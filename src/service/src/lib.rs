@@ -2,6 +2,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
+//! | [`child`] | another program asked something, for so long and no longer |
 //! | [`config`] | `config.yaml` as types, with every problem named at once |
 //! | [`secret`] | secrets from systemd credentials or files, redacted and wiped |
 //! | [`log`] | structured logs: journald, JSON lines, or a line for a person |
@@ -13,6 +14,7 @@
 //! The environment is not configuration (CFG-2). The only variables read here are systemd's own protocol:
 //! `CREDENTIALS_DIRECTORY`, `JOURNAL_STREAM`, `NOTIFY_SOCKET`, `WATCHDOG_USEC`; `NO_COLOR` for terminals, and `PATH`.
 
+pub mod child;
 pub mod config;
 pub mod log;
 pub mod metrics;

@@ -1,10 +1,8 @@
 //! Training: the training program takes two steps on drawn images, on the device that the configuration names.
 
 use super::{Context, Finding};
-use crate::{
-    child,
-    trainer::{self, TrainerError},
-};
+use crate::trainer::{self, TrainerError};
+use service::child;
 use std::{io, process::Command, time::Duration};
 
 /// How long two steps on small images may take, start of the program included.

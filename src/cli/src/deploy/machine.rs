@@ -2,7 +2,8 @@
 //! programs that this takes: what was begun is finished or taken back.
 
 use super::facts::{FIELDS, Line, PROPERTIES, Unit};
-use crate::{child, manager::answer};
+use crate::manager::answer;
+use service::child;
 use std::{
     os::unix::process::CommandExt,
     path::Path,

@@ -8,11 +8,9 @@ use super::{
     machine::{self, QUEUE, TRAIN},
     profile::{Kind, Profile},
 };
-use crate::{
-    check::{Finding, Report},
-    child,
-};
+use crate::check::{Finding, Report};
 use anyhow::Result;
+use service::child;
 use std::{
     env,
     path::{Path, PathBuf},

@@ -123,6 +123,28 @@ pub struct Notice {
     pub journal: Vec<String>,
 }
 
+impl Notice {
+    /// One that shows whether messages arrive.
+    #[must_use]
+    pub fn test(now: Timestamp) -> Self {
+        Self {
+            occasion: Occasion::Test,
+            code: "TEST".to_owned(),
+            severity: Severity::Low,
+            title: "alerts arrive".to_owned(),
+            subject: "azaion".to_owned(),
+            what: "a test".to_owned(),
+            since: now,
+            at: now,
+            cause: String::new(),
+            done: String::new(),
+            next: String::new(),
+            anchor: String::new(),
+            journal: Vec::new(),
+        }
+    }
+}
+
 impl Default for Book {
     fn default() -> Self {
         Self {
@@ -188,6 +210,13 @@ impl Book {
             }
         }
         self.tell(silences, now)
+    }
+
+    /// Keeps lines of the journal with an alert that stands.
+    pub(crate) fn explain(&mut self, code: &str, subject: &str, journal: &[String]) {
+        if let Some(one) = self.find_mut(code, subject) {
+            one.journal = journal.to_vec();
+        }
     }
 
     fn find(&self, code: &str, subject: &str) -> Option<&Standing> {

@@ -4,7 +4,7 @@
 //! others go on without it; its thread is left behind, for nothing can end one that waits for a disk. What a check needs is
 //! in [`Context`]; where `/proc` and the service manager are is in there too, so that tests can put others in their place.
 
-pub(crate) mod backup;
+mod backup;
 mod broker;
 mod certificate;
 mod clock;
@@ -99,8 +99,8 @@ pub struct Facts {
     pub quarantined: Option<u64>,
     /// The run that is trained, or was last.
     pub run: Option<training::Seen>,
-    /// The last backup.
-    pub backup: Option<backup::Last>,
+    /// How the backups stand.
+    pub backups: Option<store::backups::Backups>,
     /// Processes that the kernel has ended for want of memory.
     pub oom_kills: Option<u64>,
     /// Seconds since the machine was started, and which start that was.
@@ -127,7 +127,7 @@ facts!(
     queue,
     quarantined,
     run,
-    backup,
+    backups,
     oom_kills,
     boot
 );

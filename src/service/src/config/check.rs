@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Backup, Config, Problem, Training};
+use super::{Alerts, Backup, Config, Problem, Training};
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -16,6 +16,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         training,
         export,
         backup,
+        alerts,
     } = config;
 
     found.unless(root_dir.is_absolute(), "root_dir", "must be an absolute path");
@@ -101,6 +102,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     hyper_parameters(training, &mut found);
     found.image_size("export.onnx_imgsz", export.onnx_imgsz);
     backups(backup, root_dir, &mut found);
+    telling(alerts, &mut found);
     found.0
 }
 
@@ -131,6 +133,44 @@ fn backups(backup: &Backup, root: &Path, found: &mut Findings) {
         ("backup.drill_files", backup.drill_files, 1_000_000),
     ] {
         found.within(key, value, 0, most);
+    }
+}
+
+fn telling(alerts: &Alerts, found: &mut Findings) {
+    found.one_of(
+        "alerts.smtp_security",
+        &alerts.smtp_security,
+        &["starttls", "tls", "none"],
+    );
+    found.one_of(
+        "alerts.webhook_format",
+        &alerts.webhook_format,
+        &["json", "slack", "ntfy"],
+    );
+    found.unless(alerts.smtp_port != 0, "alerts.smtp_port", "must be 1 to 65535");
+    if let Some(host) = &alerts.smtp_host {
+        found.unless(
+            alerts.smtp_security != "none" || is_loopback(host),
+            "alerts.smtp_security",
+            "is none, which is for a mail server on this machine only",
+        );
+        for (key, addresses) in [
+            ("alerts.mail_from", &alerts.mail_from),
+            ("alerts.mail_to", &alerts.mail_to),
+        ] {
+            found.unless(addresses.is_some(), key, "is needed where smtp_host is set");
+        }
+    }
+    for (key, addresses) in [
+        ("alerts.mail_from", &alerts.mail_from),
+        ("alerts.mail_to", &alerts.mail_to),
+    ] {
+        let mut all = addresses.iter().flat_map(|all| all.split(','));
+        found.unless(
+            all.all(|one| one.contains('@')),
+            key,
+            "must be addresses with an @, with commas between them",
+        );
     }
 }
 
@@ -253,7 +293,8 @@ fn is_device(device: &str) -> bool {
             .is_some_and(|number| number.parse::<u8>().is_ok())
 }
 
-fn is_safe_url(url: &str) -> bool {
+/// Whether secrets may be sent to this address: HTTPS, or plain HTTP towards this machine.
+pub fn is_safe_url(url: &str) -> bool {
     let (host_of, plain) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
         (None, Some(rest)) => (rest, true),

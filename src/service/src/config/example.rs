@@ -5,7 +5,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::documented::{Documented, Keys};
-use super::{Api, Backup, Config, Export, RabbitMq, Training};
+use super::{Alerts, Api, Backup, Config, Export, RabbitMq, Training};
 use crate::Secret;
 
 /// Room for everything but the values that were set.
@@ -62,6 +62,7 @@ fn keys_of(section: &str) -> Keys {
         "training" => Training::KEYS,
         "export" => Export::KEYS,
         "backup" => Backup::KEYS,
+        "alerts" => Alerts::KEYS,
         _ => &[],
     }
 }

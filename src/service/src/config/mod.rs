@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use check::is_safe_url;
 pub use dotenv::{Dotenv, DotenvError};
 pub use example::{commented, example};
 pub use keys::{MORE_VARIABLES, VARIABLES};
@@ -55,6 +56,8 @@ documented! {
         pub export: Export = Export::default(),
         /// Backups of the tree.
         pub backup: Backup = Backup::default(),
+        /// How alerts are told, beside the status.
+        pub alerts: Alerts = Alerts::default(),
     }
 }
 
@@ -225,6 +228,39 @@ documented! {
     }
 }
 
+documented! {
+    /// How alerts are told, beside the status: by e-mail, to a webhook, or not at all.
+    pub struct Alerts {
+        /// When nothing is told: `Sun 02:00-04:00, daily 23:30-00:30`, in this machine's time.
+        pub maintenance: Option<String> = None,
+        /// The mail server. Without it no mail is sent.
+        pub smtp_host: Option<String> = None,
+        /// Its port.
+        pub smtp_port: u16 = 587,
+        /// `starttls` (needed), `tls` (from the first byte) or `none` (only for a server on this machine).
+        pub smtp_security: String = "starttls".into(),
+        /// Certificates (PEM) that vouch for the mail server, instead of those of the system.
+        pub smtp_ca_file: Option<PathBuf> = None,
+        /// The account that sends; without it nobody logs in.
+        pub smtp_user: Option<String> = None,
+        /// A file that holds its password. Prefer the credential `smtp-password`.
+        pub smtp_password_file: Option<PathBuf> = None,
+        /// The sender's address.
+        pub mail_from: Option<String> = None,
+        /// Who is told: addresses, with commas between them.
+        pub mail_to: Option<String> = None,
+        /// A file that holds the webhook's address, which is a secret with most. Prefer the credential `webhook-url`.
+        pub webhook_file: Option<PathBuf> = None,
+        /// What is posted there: `json` (all there is to tell), `slack` or `ntfy`.
+        pub webhook_format: String = "json".into(),
+        /// A file that holds an address that is called after each pass, so that somebody else notices when it is not. Prefer
+        /// the credential `ping-url`.
+        pub ping_file: Option<PathBuf> = None,
+        /// Where the runbook is; alerts name their entry in it.
+        pub runbook: String = "docs/RUNBOOK.md".into(),
+    }
+}
+
 /// Who logs in at the API.
 #[derive(Debug, Clone)]
 pub struct ApiLogin {
@@ -246,6 +282,12 @@ pub const BACKUP_S3_ACCESS_KEY: &str = "backup-s3-access-key";
 pub const BACKUP_S3_SECRET_KEY: &str = "backup-s3-secret-key";
 /// Name of the credential that is rclone's configuration.
 pub const BACKUP_RCLONE_CONFIG: &str = "backup-rclone-config";
+/// Name of the credential that holds the password of the account that sends alerts.
+pub const SMTP_CREDENTIAL: &str = "smtp-password";
+/// Name of the credential that holds the address of the webhook for alerts.
+pub const WEBHOOK_CREDENTIAL: &str = "webhook-url";
+/// Name of the credential that holds the address that is called after each pass of health.
+pub const PING_CREDENTIAL: &str = "ping-url";
 /// The broker's password in development, where none is configured (REQUIREMENTS 1).
 const DEVELOPMENT_PASSWORD: &str = "changeme";
 
@@ -371,11 +413,53 @@ impl Config {
         } = &self.backup;
         let access = find(credentials, BACKUP_S3_ACCESS_KEY, access.as_deref(), None)?;
         let secret = find(credentials, BACKUP_S3_SECRET_KEY, secret.as_deref(), None)?;
-        let missing = |what, credential, key| SecretError::Missing { what, credential, key };
+        let missing = |what, credential, key| SecretError::Missing {
+            what,
+            credential,
+            key,
+        };
         Ok([
-            access.ok_or(missing("S3 access key", BACKUP_S3_ACCESS_KEY, "backup.s3_access_key_file"))?,
-            secret.ok_or(missing("S3 secret key", BACKUP_S3_SECRET_KEY, "backup.s3_secret_key_file"))?,
+            access.ok_or(missing(
+                "S3 access key",
+                BACKUP_S3_ACCESS_KEY,
+                "backup.s3_access_key_file",
+            ))?,
+            secret.ok_or(missing(
+                "S3 secret key",
+                BACKUP_S3_SECRET_KEY,
+                "backup.s3_secret_key_file",
+            ))?,
         ])
+    }
+
+    /// The password of the account that sends alerts, where it has one.
+    pub fn smtp_password(&self, credentials: &Credentials) -> Result<Option<Secret>, SecretError> {
+        find(
+            credentials,
+            SMTP_CREDENTIAL,
+            self.alerts.smtp_password_file.as_deref(),
+            None,
+        )
+    }
+
+    /// The address of the webhook for alerts, where there is one.
+    pub fn webhook_url(&self, credentials: &Credentials) -> Result<Option<Secret>, SecretError> {
+        find(
+            credentials,
+            WEBHOOK_CREDENTIAL,
+            self.alerts.webhook_file.as_deref(),
+            None,
+        )
+    }
+
+    /// The address that is called after each pass of health, where there is one.
+    pub fn ping_url(&self, credentials: &Credentials) -> Result<Option<Secret>, SecretError> {
+        find(
+            credentials,
+            PING_CREDENTIAL,
+            self.alerts.ping_file.as_deref(),
+            None,
+        )
     }
 
     /// The same configuration without the passwords that it holds itself.
@@ -396,6 +480,9 @@ impl Config {
             ("backup.s3_access_key_file", &self.backup.s3_access_key_file),
             ("backup.s3_secret_key_file", &self.backup.s3_secret_key_file),
             ("backup.rclone_config_file", &self.backup.rclone_config_file),
+            ("alerts.smtp_password_file", &self.alerts.smtp_password_file),
+            ("alerts.webhook_file", &self.alerts.webhook_file),
+            ("alerts.ping_file", &self.alerts.ping_file),
         ];
         named
             .into_iter()
