@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
             hyper,
         };
         let shelf = Shelf::new(&options.folder, options.keep);
-        let checkpoint = saving::latest(&shelf, options, &fresh, observer)?;
+        let checkpoint = saving::latest(&shelf, options, &fresh, [&train, &valid], observer)?;
         let mut detector = match &checkpoint {
             Some(checkpoint) => start::saved_network(&options.folder, checkpoint, &train.names)?,
             None => start::initial_network(options, &fresh.hyper, &train.names, observer)?,
