@@ -223,6 +223,27 @@ in
         };
       })
 
+      (lib.mkIf cfg.train.enable {
+        assertions = [
+          {
+            assertion = !cfg.train.new.enable || settings.training.new_annotations > 0;
+            message = ''
+              services.azaion.train.new.enable begins runs when enough annotations are new, and services.azaion.settings.training.new_annotations
+              says never (0): set it to how many are enough.'';
+          }
+        ];
+        systemd.services.azaion-train-resume = {
+          wantedBy = [ "azaion.target" ];
+          unitConfig = mounts;
+          serviceConfig = tree;
+        };
+        systemd.services.azaion-train-new = {
+          unitConfig = mounts;
+          serviceConfig = tree // writes [ "${root}/models" ];
+        };
+        systemd.timers.azaion-train-new.wantedBy = lib.optional cfg.train.new.enable "timers.target";
+      })
+
       (lib.mkIf (cfg.train.enable && cfg.train.startAt != null) {
         systemd.timers.azaion-train = {
           description = "azaion: start of a training run";

@@ -122,7 +122,7 @@ in
     };
 
     train = {
-      enable = lib.mkEnableOption "azaion-train, to be started by hand or by `train.startAt`; a switch never reaches a run";
+      enable = lib.mkEnableOption "azaion-train, to be started by hand, by `train.startAt` or by `train.new`; a run that a boot cuts off goes on by itself, a switch never reaches one";
       package = mkOption {
         type = types.package;
         default = if cfg.train.gpu.enable then packages.azaion-train-cuda else packages.azaion-train;
@@ -138,6 +138,9 @@ in
         example = "Sun 02:00";
         description = "When runs start by themselves (OnCalendar=); a time that was missed is made up for. `null`: by hand only.";
       };
+      new.enable = lib.mkEnableOption ''
+        runs that begin by themselves when enough annotations are new: looked for every half hour, fine-tuned from the model in
+        service. `settings.training.new_annotations` says how many are enough, `settings.training.hours` when'';
       memoryMax = limit "24G" "Most memory that a run may hold (MemoryMax=).";
       cpuQuota = limit "1600%" "Most processor time (CPUQuota=).";
     };

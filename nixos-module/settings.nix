@@ -72,6 +72,19 @@ in
       key positive 2
         "How many checkpoints of epochs' ends are kept beside the latest one.";
     save_minutes = key positive 5 "The run is saved within an epoch too, after so many minutes.";
+    step_limit_s =
+      key positive 900
+        "Seconds that a training step may take; a run that is silent for longer hangs, and systemd starts it again.";
+    validation_limit_s = key positive 600 "Seconds that validating two batches of images may take.";
+    export_limit_s =
+      key positive 600
+        "Seconds that an epoch's end may take: its model, table and page, and the disk.";
+    new_annotations =
+      key types.ints.unsigned 0
+        "A fine-tuning run from the model in service begins when so many validated annotations are new or labelled anew since the last run's dataset, where `train.new.enable` is set; 0: never.";
+    hours =
+      key (types.strMatching "([0-9]{1,2}:[0-9]{2} *- *[0-9]{1,2}:[0-9]{2})?") ""
+        "When such a run may begin, local time, as `22:00-06:00`; empty: at any time.";
     precision =
       key (types.strMatching "auto|fp32|bf16|fp16") "auto"
         "Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.";

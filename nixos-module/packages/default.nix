@@ -88,6 +88,9 @@ let
       "azaion.target"
       "azaion-alert@.service"
       "azaion-config.service"
+      "azaion-train-new.service"
+      "azaion-train-new.timer"
+      "azaion-train-resume.service"
       "sysusers.d/azaion.conf"
       "tmpfiles.d/azaion.conf"
     ];

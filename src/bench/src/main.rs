@@ -8,6 +8,7 @@
 mod infer;
 mod learn;
 mod loader;
+mod resume;
 mod scenes;
 mod soak;
 mod step;
@@ -53,6 +54,8 @@ enum What {
     },
     /// A whole training run, stopped by SIGINT and gone on with by the same command
     Learn(learn::Args),
+    /// Epochs with a checkpoint and without, and starts that go on from it
+    Resume(resume::Args),
     /// A training run that goes on and on
     Soak(soak::Args),
     /// Copies a labelled folder into the form that both sides of `learn` read; prints what was copied
@@ -146,6 +149,7 @@ fn run(what: What) -> Result<ExitCode> {
         What::Loader { folder } => serve(&mut loader::OneThread::new(&folder)?)?,
         What::Scenes { folder } => scenes::write(&folder)?,
         What::Learn(args) => return learn::run(&args),
+        What::Resume(args) => resume::run(&args)?,
         What::Soak(args) => soak::run(&args)?,
         What::LearnData { from, to } => println!("{}", learn::data::copy(&from, &to)?),
     }

@@ -2,10 +2,18 @@
 //!
 //! Where the service manager knows the unit, it is asked; else the run is a process of this terminal, and others reach it by
 //! the lock that it holds: the kernel says who holds it, so a number that another process has by now is never signalled.
+//!
+//! Two verbs are questions of units: whether a run was interrupted, and whether enough is new to begin one.
 
-use crate::{manager::answer, program, trainer, tree::TreeArgs};
-use ::runs::{LOCK, Phase, RUNS, Run, Status};
-use anyhow::{Context, Result, bail};
+mod new;
+
+use crate::{
+    manager::{self, answer},
+    program, trainer,
+    tree::TreeArgs,
+};
+use ::runs::{AfterBoot, LOCK, Phase, RUNS, Run, Status};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use nix::{
     sys::signal::{Signal, kill},
@@ -13,7 +21,7 @@ use nix::{
 };
 use std::{
     os::unix::process::CommandExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
 };
@@ -22,6 +30,8 @@ use std::{
 const UNIT: &str = "azaion-train.service";
 /// Where a booted systemd has its folder (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
+/// Exit code of an answer that is no.
+const NO: u8 = 2;
 /// How often `follow` looks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -30,9 +40,9 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum TrainCommand {
     /// Begin a run, or go on with the one that is not finished: by its unit, or else in this terminal.
     Start(TreeArgs),
-    /// End it behind the batch in hand, with a checkpoint.
+    /// End it behind the batch in hand, with a checkpoint. It is gone on with when somebody starts it, not by a boot.
     Stop(TreeArgs),
-    /// End it behind the epoch in hand.
+    /// End it behind the epoch in hand. It is gone on with when somebody starts it, not by a boot.
     Drain(TreeArgs),
     /// Have it save itself behind the batch in hand, and go on.
     Save(TreeArgs),
@@ -40,6 +50,19 @@ pub enum TrainCommand {
     Status(StatusArgs),
     /// Show what it says, as it says it.
     Follow(TreeArgs),
+    /// Say whether a run is open that nobody has stopped; exit code 2 if not.
+    Interrupted(TreeArgs),
+    /// Order a fine-tuning run from the model in service, if enough annotations are new and the hour is right (training.new_annotations,
+    /// training.hours); the next start begins it. Exit code 2 if not.
+    New(NewArgs),
+}
+
+/// Arguments of `azaion train new`.
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = queue::verbs::CONFIG)]
+    pub config: PathBuf,
 }
 
 /// Arguments of `azaion train status`.
@@ -60,20 +83,28 @@ pub struct StatusArgs {
 pub fn run(command: &TrainCommand) -> Result<ExitCode> {
     match command {
         TrainCommand::Start(tree) => start(tree),
-        TrainCommand::Stop(tree) => ask(tree, Signal::SIGTERM),
+        TrainCommand::Stop(tree) => stop(tree),
         TrainCommand::Drain(tree) => ask(tree, Signal::SIGUSR2),
         TrainCommand::Save(tree) => ask(tree, Signal::SIGUSR1),
         TrainCommand::Status(args) => status(args),
         TrainCommand::Follow(tree) => follow(tree),
+        TrainCommand::Interrupted(tree) => interrupted(tree),
+        TrainCommand::New(args) => new::run(args),
     }
 }
 
 /// Whether the service manager has the unit, for the tree of the configuration.
 fn is_a_unit(tree: &TreeArgs) -> bool {
-    let loaded = || answer(Command::new("systemctl").args(["show", "--property=LoadState", "--", UNIT]));
     tree.root.is_none()
         && Path::new(BOOTED).is_dir()
-        && loaded().is_ok_and(|shown| shown.trim() == "LoadState=loaded")
+        && shown("LoadState").is_ok_and(|state| state.as_deref() == Some("loaded"))
+}
+
+/// What the service manager says of the unit.
+fn shown(name: &str) -> Result<Option<String>, String> {
+    let property = format!("--property={name}");
+    let shown = answer(Command::new("systemctl").args(["show", &property, "--", UNIT]))?;
+    Ok(manager::property(&shown, name).map(str::to_owned))
 }
 
 fn start(tree: &TreeArgs) -> Result<ExitCode> {
@@ -90,22 +121,64 @@ fn start(tree: &TreeArgs) -> Result<ExitCode> {
     Err(error).with_context(|| format!("cannot start {}", path.display()))
 }
 
-fn ask(tree: &TreeArgs, signal: Signal) -> Result<ExitCode> {
+/// Stops it, and a unit that waits for its next try too.
+fn stop(tree: &TreeArgs) -> Result<ExitCode> {
     let root = tree.root()?;
-    let Some(pid) = store::locked_by(&root.join(RUNS).join(LOCK))? else {
-        bail!("no training run is under way in {}", root.display());
+    let holder = holder(&root)?;
+    let is_a_unit = is_a_unit(tree);
+    let waits = || shown("ActiveState").is_ok_and(|state| state.as_deref() == Some("activating"));
+    if holder.is_none() && !(is_a_unit && waits()) {
+        return Err(nobody(&root));
+    }
+    // First, so that no moment is left in which a boot would go on with it.
+    ::runs::hold(&root, "it was stopped by azaion train stop")?;
+    match holder {
+        _ if is_a_unit => systemctl(&["stop", "--no-block", UNIT])?,
+        Some(pid) => signal(pid, Signal::SIGTERM)?,
+        None => {}
+    }
+    program::answer("asked for\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask(tree: &TreeArgs, wish: Signal) -> Result<ExitCode> {
+    let root = tree.root()?;
+    let Some(pid) = holder(&root)? else {
+        return Err(nobody(&root));
     };
     if is_a_unit(tree) {
-        match signal {
-            Signal::SIGTERM => systemctl(&["stop", "--no-block", UNIT])?,
-            other => systemctl(&["kill", "--kill-whom=main", &format!("--signal={other}"), UNIT])?,
-        }
+        systemctl(&["kill", "--kill-whom=main", &format!("--signal={wish}"), UNIT])?;
     } else {
-        kill(Pid::from_raw(pid.cast_signed()), signal)
-            .with_context(|| format!("cannot signal process {pid}"))?;
+        signal(pid, wish)?;
     }
     program::answer(&format!("asked process {pid}\n"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The process that trains.
+fn holder(root: &Path) -> Result<Option<u32>> {
+    Ok(store::locked_by(&root.join(RUNS).join(LOCK))?)
+}
+
+fn nobody(root: &Path) -> anyhow::Error {
+    anyhow!("no training run is under way in {}", root.display())
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(pid.cast_signed()), signal).with_context(|| format!("cannot signal process {pid}"))
+}
+
+fn interrupted(tree: &TreeArgs) -> Result<ExitCode> {
+    Ok(match ::runs::after_boot(&tree.root()?)? {
+        AfterBoot::GoesOn(run) => {
+            program::answer(&format!("{} is open, and nobody has stopped it\n", run.name()));
+            ExitCode::SUCCESS
+        }
+        AfterBoot::Nothing(why) => {
+            program::answer(&format!("nothing to go on with: {why}\n"));
+            NO.into()
+        }
+    })
 }
 
 fn systemctl(arguments: &[&str]) -> Result<()> {
@@ -132,12 +205,16 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
             root.display()
         );
     };
+    let held = ::runs::held(&root);
     if args.json {
-        let answer =
-            serde_json::json!({"run": run, "status": status, "under_way": is_under_way(status.as_ref())});
+        let under_way = is_under_way(status.as_ref());
+        let answer = serde_json::json!({"run": run, "status": status, "under_way": under_way, "held": held});
         program::answer(&format!("{answer:#}\n"));
     } else {
         program::answer(&format!("{}: {}\n", run.name(), line(status.as_ref())));
+        if let Some(why) = held {
+            program::answer(&format!("it waits for azaion train start: {why}\n"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

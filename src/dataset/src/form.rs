@@ -14,6 +14,7 @@
 mod build;
 pub(crate) mod check;
 pub(crate) mod earlier;
+mod news;
 mod origin;
 pub(crate) mod pairs;
 mod refuse;
@@ -29,6 +30,7 @@ use earlier::Earlier;
 use origin::Origins;
 
 pub use check::Fault;
+pub use news::{News, news};
 pub use pairs::SkipReason;
 pub use split::{FixedSplit, SplitError};
 

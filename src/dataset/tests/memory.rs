@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use annotation::{Name, Role};
 use bytes::Bytes;
 use dataset::Split;
-use dataset::form::{FormError, FormOptions, Formed, Memory, form};
+use dataset::form::{FormError, FormOptions, Formed, Memory, News, form, news};
 use dataset::manifest::{FILE_NAME, Grouping, Manifest};
 use form_tree::{Tree, picture};
 use store::{Batch, Entry, Home, Media};
@@ -306,4 +306,35 @@ fn of_two_that_form_at_once_one_is_told_to_wait() {
     })
     .unwrap();
     assert_eq!(*told.lock().unwrap(), [true, true]);
+}
+
+#[test]
+fn what_a_dataset_does_not_have_is_counted_and_a_restored_tree_has_nothing_new() {
+    let tree = Tree::empty();
+    let data = tree.path("data");
+    add_pictures(&tree, 0, 12);
+    let count = |manifest: Option<&Manifest>| news(&data, manifest).unwrap();
+    let of = |added, relabelled| News { added, relabelled };
+    assert_eq!(count(None), of(12, 0), "without a dataset all is new");
+    let formed = form(&tree.options()).unwrap();
+    let manifest = Some(&formed.manifest);
+    assert_eq!(count(manifest), of(0, 0));
+
+    add_pictures(&tree, 12, 3);
+    tree.write("data/labels/picture-004.txt", b"0 0.5 0.5 0.2 0.2\n");
+    tree.write("data/images/alone.jpg", &picture(99, 90));
+    assert_eq!(
+        count(manifest),
+        of(3, 1),
+        "an image without a label does not count"
+    );
+
+    // The same bytes under another time, as a restored tree has them.
+    tree.write("data/labels/picture-004.txt", b"0 0.5 0.5 0.1 0.1\n");
+    let later = SystemTime::now() + Duration::from_secs(60);
+    let label = fs::File::options()
+        .write(true)
+        .open(data.join("labels/picture-004.txt"));
+    label.unwrap().set_modified(later).unwrap();
+    assert_eq!(count(manifest), of(3, 0));
 }

@@ -222,6 +222,14 @@ pub enum Error {
         /// The day.
         date: jiff::civil::Date,
     },
+    /// What was said of the next start cannot be taken back.
+    #[error("cannot remove {path}: {source}")]
+    Release {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// `run.json` cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),

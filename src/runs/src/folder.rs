@@ -9,6 +9,10 @@ pub const RUNS: &str = "models";
 pub const IN_SERVICE: &str = "azaion.pt";
 /// The lock that keeps a second trainer out, in the folder of runs.
 pub const LOCK: &str = ".azaion-train.lock";
+/// Is there while only a person's start goes on with the open run, in the folder of runs.
+pub const HELD: &str = ".azaion-train.held";
+/// What the next run is to be begun with, in the folder of runs.
+pub const NEXT: &str = ".azaion-train.next.json";
 /// What the run was begun with.
 pub const RUN: &str = "run.json";
 /// The latest checkpoint.

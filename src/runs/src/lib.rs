@@ -8,11 +8,15 @@
 mod code;
 mod file;
 mod folder;
+mod hold;
+mod next;
 mod record;
 mod status;
 
 pub use code::Code;
 pub use file::{Begin, Error, Found, Run, State};
 pub use folder::{BEST, CHECKPOINT, IN_SERVICE, LOCK, REPORT, RESULTS, RUN, RUNS, STATUS};
+pub use hold::{AfterBoot, after_boot, held, hold, release};
+pub use next::Next;
 pub use record::RecordError;
 pub use status::{Phase, Saved, Status};

@@ -2,9 +2,10 @@
 //!
 //! Everything here does nothing where no service manager listens, and a notification that cannot be sent never stops
 //! the work: it is logged at DEBUG. The watchdog is tied to progress: call [`Watchdog::progress`] after each batch of
-//! work, and a hang stops the pings, which makes systemd restart the service.
+//! work, and a hang stops the pings, which makes systemd restart the service. Work whose pieces take longer or shorter from
+//! some point on says so with [`Watchdog::set_limit`].
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -41,13 +42,24 @@ fn send(state: &[NotifyState<'_>]) {
 /// Pings systemd's watchdog as long as there is progress.
 #[derive(Debug)]
 pub struct Watchdog {
-    ping: Option<Ping>,
+    /// None where nobody watches.
+    ping: Option<Mutex<Ping>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Ping {
     every: Duration,
-    last: Mutex<Option<Instant>>,
+    last: Option<Instant>,
+}
+
+impl Ping {
+    /// systemd's advice is to ping at half the limit; a quarter leaves room for an uneven step.
+    fn within(limit: Duration) -> Self {
+        Self {
+            every: limit / 4,
+            last: None,
+        }
+    }
 }
 
 impl Watchdog {
@@ -57,17 +69,32 @@ impl Watchdog {
     }
 
     fn with_limit(limit: Option<Duration>) -> Self {
-        // systemd's advice is to ping at half the limit; a quarter leaves room for an uneven step.
-        let ping = limit.map(|limit| Ping {
-            every: limit / 4,
-            last: Mutex::new(None),
-        });
-        Self { ping }
+        Self {
+            ping: limit.map(|limit| Mutex::new(Ping::within(limit))),
+        }
+    }
+
+    fn ping(&self) -> Option<MutexGuard<'_, Ping>> {
+        // A poisoned lock only means that another thread panicked between two assignments.
+        let lock = |ping| Mutex::lock(ping).unwrap_or_else(PoisonError::into_inner);
+        self.ping.as_ref().map(lock)
     }
 
     /// Longest silence that systemd tolerates, if it watches.
     pub fn limit(&self) -> Option<Duration> {
-        self.ping.as_ref().map(|ping| ping.every * 4)
+        self.ping().map(|ping| ping.every * 4)
+    }
+
+    /// From now on silence is tolerated for this long: `WatchdogSec=` switches the watchdog on, and how long work of a kind may
+    /// take is what the work knows.
+    pub fn set_limit(&self, limit: Duration) {
+        let Some(mut ping) = self.ping() else { return };
+        *ping = Ping {
+            last: Some(Instant::now()),
+            ..Ping::within(limit)
+        };
+        let usec = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
+        send(&[NotifyState::WatchdogUsec(usec), NotifyState::Watchdog]);
     }
 
     /// Work went on. Cheap: it sends at most four pings in the limit's time, however often it is called.
@@ -78,15 +105,12 @@ impl Watchdog {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let Some(ping) = &self.ping else { return false };
-        // A poisoned lock only means that another thread panicked between two assignments of an instant.
-        let mut last = ping
+        let Some(mut ping) = self.ping() else { return false };
+        let due = ping
             .last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = last.is_none_or(|last| now.duration_since(last) >= ping.every);
+            .is_none_or(|last| now.duration_since(last) >= ping.every);
         if due {
-            *last = Some(now);
+            ping.last = Some(now);
         }
         due
     }
@@ -117,5 +141,20 @@ mod tests {
             .count();
         assert_eq!(pings, 4);
         assert_eq!(watchdog.limit(), Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_limit_that_changes_is_told_at_once_and_pings_follow_it() {
+        let watchdog = Watchdog::with_limit(Some(Duration::from_secs(900)));
+        watchdog.progress();
+        watchdog.set_limit(Duration::from_secs(4));
+        assert_eq!(watchdog.limit(), Some(Duration::from_secs(4)));
+        let start = Instant::now();
+        let pings = (0..4000).filter(|ms| watchdog.is_due(start + Duration::from_millis(*ms)));
+        assert_eq!(pings.count(), 3, "the limit was told with a ping");
+
+        let unwatched = Watchdog::with_limit(None);
+        unwatched.set_limit(Duration::from_secs(4));
+        assert_eq!(unwatched.limit(), None, "nobody asked for a watchdog");
     }
 }

@@ -13,15 +13,17 @@ pub mod nix;
 
 use std::path::PathBuf;
 
-pub use machine::Machine;
+pub use machine::{LIBTORCH, Machine};
 pub use stage::Stage;
 pub use unit::Unit;
 
 /// The services of the suite, in `units/`.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 6] = [
     "azaion-config.service",
     "azaion-queue.service",
     "azaion-train.service",
+    "azaion-train-resume.service",
+    "azaion-train-new.service",
     "azaion-alert@.service",
 ];
 

@@ -39,7 +39,7 @@ impl Stage {
         }
         let stage = Self { root };
         stage.take(&Path::new("/").join(UNITS), &["target", "slice", "socket"])?;
-        stage.take(&repository().join("units"), &["service", "target"])?;
+        stage.take(&repository().join("units"), &["service", "target", "timer"])?;
         Ok(stage)
     }
 

@@ -84,6 +84,12 @@ fn a_mistake_is_refused_with_words_that_help() {
             "holds a password (rabbitmq.password)",
         ),
         (
+            "training on what is new without a number",
+            "train.enable = true;",
+            "train.enable = true; train.new.enable = true;",
+            "settings.training.new_annotations",
+        ),
+        (
             "a broker's name without addresses",
             "broker.enable = true;",
             "settings.rabbitmq.host = \"broker.example\";",
@@ -211,6 +217,8 @@ fn with_what_the_module_adds_the_units_are_still_right_and_tight() {
             ("azaion-config", 1.5),
             ("azaion-queue", 1.5),
             ("azaion-train", train_at_most),
+            ("azaion-train-resume", 1.5),
+            ("azaion-train-new", 1.5),
             ("azaion-alert@", 1.5),
         ] {
             let text = drop_in(&copy, host, service);
@@ -307,6 +315,9 @@ fn a_package_brings_its_units_with_its_own_programs_in_them() {
                 "systemd/system/azaion.target",
                 "systemd/system/azaion-alert@.service",
                 "systemd/system/azaion-config.service",
+                "systemd/system/azaion-train-new.service",
+                "systemd/system/azaion-train-new.timer",
+                "systemd/system/azaion-train-resume.service",
                 "sysusers.d/azaion.conf",
                 "tmpfiles.d/azaion.conf",
             ]
@@ -335,10 +346,12 @@ fn a_package_brings_its_units_with_its_own_programs_in_them() {
         for file in files {
             let text = fs::read_to_string(out.path().join("lib").join(file)).unwrap();
             assert!(!text.contains("/usr/bin/azaion"), "{package}: {file}");
-            let runs = text.lines().find(|line| line.starts_with("ExecStart="));
-            let own = format!("ExecStart={}/bin/{package}", out.path().display());
+            let runs = text
+                .lines()
+                .find(|line| line.starts_with("ExecCondition=") || line.starts_with("ExecStart="));
+            let own = format!("{}/bin/{package} ", out.path().display());
             assert!(
-                runs.is_none_or(|line| line.starts_with(&own)),
+                runs.is_none_or(|line| line.contains(&own)),
                 "{package}: {file}: {runs:?}"
             );
         }
@@ -395,7 +408,14 @@ fn the_scripts_of_the_virtual_machines_are_python() {
         return;
     }
     let Some(copy) = copy(test) else { return };
-    for name in ["boots", "ingests", "trains", "survives-reboot", "rolls-back"] {
+    for name in [
+        "boots",
+        "ingests",
+        "trains",
+        "resumes",
+        "survives-reboot",
+        "rolls-back",
+    ] {
         let script = copy
             .output(&format!("checks.x86_64-linux.vm-{name}.testScript"))
             .unwrap();

@@ -65,7 +65,7 @@ fn systemd_finds_nothing_in_the_units_and_in_what_they_depend_on() {
     }
     let stage = Stage::new().unwrap();
     let mut units = SERVICES.to_vec();
-    units.push("azaion.target");
+    units.extend(["azaion.target", "azaion-train-new.timer"]);
     assert_eq!(stage.verify(&units).unwrap(), Vec::<String>::new());
 
     stage
@@ -88,6 +88,8 @@ fn no_service_is_more_exposed_than_its_work_asks_for() {
         ("azaion-config.service", TIGHT),
         ("azaion-queue.service", TIGHT),
         ("azaion-train.service", WITH_GPU),
+        ("azaion-train-resume.service", TIGHT),
+        ("azaion-train-new.service", TIGHT),
         ("azaion-alert@.service", TIGHT),
     ] {
         let exposure = stage.exposure(name).unwrap();
@@ -142,8 +144,11 @@ fn every_service_has_its_user_its_limits_and_its_time_to_stop() {
         for directive in ["MemoryMax", "TasksMax", "TimeoutStartSec"] {
             assert!(unit.get("Service", directive).is_some(), "{name}: {directive}");
         }
-        let start = unit.get("Service", "ExecStart").unwrap();
-        assert!(start.starts_with("/usr/bin/azaion"), "{name}: {start}");
+        // Before what only root may do, a condition asks the program.
+        let asks = unit.get("Service", "ExecCondition");
+        let asks = asks.map(|asks| asks.trim_start_matches("/bin/sh -c '"));
+        let program = asks.or(unit.get("Service", "ExecStart")).unwrap();
+        assert!(program.starts_with("/usr/bin/azaion"), "{name}: {program}");
     }
 }
 
@@ -207,6 +212,37 @@ fn nothing_that_stops_or_restarts_the_suite_reaches_a_training_run() {
     let check = unit("azaion-config.service");
     assert_eq!(check.get("Unit", "RefuseManualStop"), Some("yes"));
     assert!(!words(&unit("azaion.target"), "Wants").contains(&"azaion-train.service"));
+}
+
+#[test]
+fn what_starts_a_training_run_by_itself_asks_first_and_does_nothing_else_as_root() {
+    for (name, question) in [
+        (
+            "azaion-train-resume.service",
+            "/usr/bin/azaion train interrupted ",
+        ),
+        ("azaion-train-new.service", "/usr/bin/azaion train new "),
+    ] {
+        let unit = unit(name);
+        assert!(
+            unit.get("Service", "ExecCondition").unwrap().contains(question),
+            "{name}"
+        );
+        assert_eq!(
+            unit.all("Service", "ExecStart"),
+            ["+/bin/sh -c 'systemctl --no-block start azaion-train.service'"],
+            "{name}"
+        );
+    }
+    let target = unit("azaion.target");
+    let wanted = words(&target, "Wants");
+    assert!(wanted.contains(&"azaion-train-resume.service"), "{wanted:?}");
+    // Off until somebody enables its timer.
+    assert!(
+        !wanted.iter().any(|unit| unit.contains("train-new")),
+        "{wanted:?}"
+    );
+    assert!(!unit("azaion-train-new.service").assigns("WantedBy"));
 }
 
 #[test]

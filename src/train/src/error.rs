@@ -92,6 +92,28 @@ pub enum Error {
         /// The value asked for.
         ours: String,
     },
+    /// The dataset is not any more what the run was begun on.
+    #[error(
+        "{folder} holds a run on another dataset than {data} is by now: {change}. Put back what is missing (azaion dataset lint \
+         looks for all of it), or go on with what is there: azaion-train --resume-anyway"
+    )]
+    OtherDataset {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The dataset's description.
+        data: PathBuf,
+        /// What is known to differ.
+        change: String,
+    },
+    /// The run's folder went away under it.
+    #[error(
+        "{folder} is gone, moved or removed while the run was trained. In {models} it is gone on with under any name, from its \
+         last checkpoint, when it is started again", models = .folder.parent().unwrap_or(.folder).display()
+    )]
+    FolderGone {
+        /// Where it was.
+        folder: PathBuf,
+    },
     /// Nothing to start from under this name.
     #[error(
         "there is no model '{name}': give yolo26n, s, m, l or x to start from random weights, or a .pt or .safetensors \
@@ -169,7 +191,12 @@ impl Error {
     pub fn wants_a_person(&self) -> bool {
         matches!(
             self,
-            Self::GaveUp { .. } | Self::NoRoom { .. } | Self::NothingWhole { .. } | Self::OtherRun { .. }
+            Self::GaveUp { .. }
+                | Self::NoRoom { .. }
+                | Self::NothingWhole { .. }
+                | Self::OtherRun { .. }
+                | Self::OtherDataset { .. }
+                | Self::FolderGone { .. }
         )
     }
 

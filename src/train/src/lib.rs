@@ -36,7 +36,7 @@ pub use faults::Faults;
 pub use hyper::{Hyper, OptimizerChoice, Precision};
 pub use memory::Memory;
 pub use run::{
-    BEST, CHECKPOINT, Control, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Summary, run,
+    BEST, CHECKPOINT, Control, Event, Observer, Outcome, REPORT, RESULTS, RunOptions, Stage, Summary, run,
 };
 pub use scaler::GradScaler;
 pub use start::{Start, parameters};

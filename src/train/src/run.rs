@@ -102,6 +102,17 @@ pub struct Control {
     pub save: Arc<AtomicBool>,
 }
 
+/// The kinds of work in a run. A piece of each takes a time of its own, and between two pieces something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Steps: a batch is a piece.
+    Training,
+    /// Measuring: a batch of images is a piece.
+    Validation,
+    /// An epoch's end: models, tables, pages and waiting for the disk are one piece.
+    Export,
+}
+
 /// What happens in a run, as it happens.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
@@ -120,6 +131,8 @@ pub enum Event<'a> {
         /// Epoch (from 0) and batch it goes on with, when it was interrupted.
         resumed: Option<(u32, u64)>,
     },
+    /// Another kind of work begins.
+    Stage(Stage),
     /// A batch was trained on.
     Batch {
         /// Epoch, from 1.
@@ -252,6 +265,7 @@ impl Event<'_> {
                 "the GPU does not tell its temperature any more: training goes on".to_owned()
             }
             Self::Started { .. }
+            | Self::Stage(_)
             | Self::Batch { .. }
             | Self::Epoch { .. }
             | Self::Validating { .. }

@@ -7,7 +7,8 @@ use crate::{
     run::{Event, Observer, RunOptions},
 };
 use dataset::{
-    Dataset,
+    Dataset, Split,
+    manifest::Manifest,
     rng::{self, Purpose},
 };
 use detector::{
@@ -17,6 +18,8 @@ use detector::{
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
     fmt::Write as _,
     path::{Path, PathBuf},
 };
@@ -148,14 +151,52 @@ pub(crate) fn refuse_other_network(folder: &Path, theirs: &Position, ours: &Posi
 }
 
 /// A folder's run goes on only with what else it was started with, unless that is asked for.
-pub(crate) fn refuse_other_run(folder: &Path, theirs: &Position, ours: &Position) -> Result<(), Error> {
-    same(folder, "dataset", theirs.dataset.clone(), ours.dataset.clone())?;
+pub(crate) fn refuse_other_run(
+    options: &RunOptions,
+    theirs: &Position,
+    ours: &Position,
+    datasets: [&Dataset; 2],
+) -> Result<(), Error> {
+    if theirs.dataset != ours.dataset {
+        return Err(Error::OtherDataset {
+            folder: options.folder.clone(),
+            data: options.data.clone(),
+            change: change(&options.data, datasets),
+        });
+    }
     same(
-        folder,
+        &options.folder,
         "set of hyper-parameters",
         format!("{:?}", theirs.hyper),
         format!("{:?}", ours.hyper),
     )
+}
+
+/// Images that are named where many are gone.
+const NAMED: usize = 10;
+
+/// What is missing of a dataset, by its manifest.
+fn change(data: &Path, datasets: [&Dataset; 2]) -> String {
+    let Ok(manifest) = Manifest::read(data.parent().unwrap_or(Path::new("."))) else {
+        return "no manifest tells what has changed".to_owned();
+    };
+    let there: BTreeSet<&OsStr> = datasets
+        .iter()
+        .flat_map(|dataset| dataset.items.iter().filter_map(|item| item.image.file_stem()))
+        .collect();
+    let gone: Vec<&str> = manifest
+        .items
+        .iter()
+        .filter(|item| item.split != Split::Test && !there.contains(OsStr::new(&item.name)))
+        .map(|item| item.name.as_str())
+        .collect();
+    let more = match gone.len() {
+        0 => return "images or labels are others than those of its manifest".to_owned(),
+        ..=NAMED => String::new(),
+        all => format!(", and {} more", all - NAMED),
+    };
+    let named = gone.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    format!("{} of its images vanished ({named}{more})", gone.len())
 }
 
 fn same(folder: &Path, what: &'static str, theirs: String, ours: String) -> Result<(), Error> {

@@ -231,6 +231,69 @@ fn another_dataset_is_gone_on_with_only_when_that_is_asked_for() {
     );
 }
 
+/// The table of epochs without its times.
+fn table(options: &RunOptions) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(options.folder.join(train::RESULTS)).unwrap();
+    let lines = text.lines().map(|line| {
+        let columns = line.split(',').enumerate().filter(|(column, _)| *column != 1);
+        columns.map(|(_, value)| value.trim().to_owned()).collect()
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_table_that_was_edited_by_hand_is_written_anew_when_the_run_goes_on() {
+    let (folder, data) = work();
+    let whole = small(&folder.path().join("whole"), &data);
+    finish(&whole);
+    let edited = small(&folder.path().join("edited"), &data);
+    for text in ["epoch,time\n1,as I like it\n", ""] {
+        edited.control.drain.store(true, Ordering::Relaxed);
+        quietly(&edited).0.unwrap();
+        fs::write(edited.folder.join(train::RESULTS), text).unwrap();
+    }
+    edited.control.drain.store(false, Ordering::Relaxed);
+    assert_eq!(finish(&edited), [] as [String; 0]);
+    assert_eq!(table(&edited), table(&whole));
+    same_end(&edited, &whole);
+}
+
+#[test]
+fn a_run_whose_folder_is_moved_ends_and_goes_on_where_it_was_moved_to() {
+    let (folder, data) = work();
+    let whole = small(&folder.path().join("whole"), &data);
+    finish(&whole);
+    let mut broken = small(&folder.path().join("broken"), &data);
+    let moved = folder.path().join("moved");
+    let mut batches = 0;
+    let mut told = Told {
+        incidents: Vec::new(),
+        react: |event: &Event<'_>| {
+            if let Event::Batch { epoch, batch, .. } = event {
+                batches += 1;
+                if (*epoch, *batch) == (2, 3) {
+                    fs::rename(&broken.folder, &moved).unwrap();
+                }
+            }
+        },
+    };
+    let error = run(&broken, &mut told).unwrap_err();
+    assert!(error.wants_a_person(), "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("run is gone, moved or removed while the run was trained"),
+        "{said}"
+    );
+    assert!(
+        batches <= 9,
+        "it ended behind the epoch in hand, not the last: {batches}"
+    );
+    assert!(!broken.folder.exists(), "nothing was made in its place");
+    broken.folder = moved;
+    finish(&broken);
+    same_end(&broken, &whole);
+}
+
 #[test]
 fn a_rate_that_explodes_is_skipped_lowered_and_given_up_and_a_restart_forgets_nothing() {
     let (folder, data) = work();

@@ -358,13 +358,20 @@ impl<'a> Job<'a> {
         let [run] = &all[..] else {
             bail!("{} runs instead of one", all.len())
         };
-        let folder = self.root.join(&run.folder);
-        let mut hash = Sha256::new();
-        hash.update(tensors(&fs::read(folder.join(runs::CHECKPOINT))?)?);
-        hash.update(fs::read(folder.join(runs::BEST))?);
-        hash.update(without_times(&fs::read_to_string(folder.join(runs::RESULTS))?));
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        left(&self.root.join(&run.folder))
     }
+}
+
+/// A hash over everything that a run left in its folder: weights, averages, moments, best.pt, results.csv without times.
+///
+/// # Errors
+/// A file is missing, or none of a run.
+pub fn left(folder: &Path) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(tensors(&fs::read(folder.join(runs::CHECKPOINT))?)?);
+    hash.update(fs::read(folder.join(runs::BEST))?);
+    hash.update(without_times(&fs::read_to_string(folder.join(runs::RESULTS))?));
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The tensors of a safetensors file, without its header, which tells times too.

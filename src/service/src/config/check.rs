@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Alerts, Backup, Config, Problem, Training};
+use super::{Alerts, Backup, Config, Hours, Problem, Training};
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -99,6 +99,16 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found.within("training.threads", training.threads, 0, 1024);
     found.within("training.keep_checkpoints", training.keep_checkpoints, 1, 1000);
     found.within("training.save_minutes", training.save_minutes, 1, 1440);
+    for (key, value) in [
+        ("training.step_limit_s", training.step_limit_s),
+        ("training.validation_limit_s", training.validation_limit_s),
+        ("training.export_limit_s", training.export_limit_s),
+    ] {
+        found.within(key, value, 1, 3600);
+    }
+    if let Err(error) = Hours::parse(&training.hours) {
+        found.add("training.hours", error.to_string());
+    }
     hyper_parameters(training, &mut found);
     found.image_size("export.onnx_imgsz", export.onnx_imgsz);
     backups(backup, root_dir, &mut found);

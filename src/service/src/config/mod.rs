@@ -16,6 +16,7 @@ mod documented;
 mod check;
 mod dotenv;
 mod example;
+mod hours;
 mod keys;
 mod render;
 mod yaml;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 pub use check::is_safe_url;
 pub use dotenv::{Dotenv, DotenvError};
 pub use example::{commented, example};
+pub use hours::{Hours, NoHours};
 pub use keys::{MORE_VARIABLES, VARIABLES};
 pub use render::{Apart, Profile, UnknownProfile, render};
 
@@ -129,6 +131,18 @@ documented! {
         pub keep_checkpoints: u32 = 2,
         /// The run is saved within an epoch too, after so many minutes.
         pub save_minutes: u32 = 5,
+        /// Seconds that a training step may take; a run that is silent for longer hangs, and systemd starts it again. Like the
+        /// next two it counts where the unit has a watchdog.
+        pub step_limit_s: u32 = 900,
+        /// Seconds that validating two batches of images may take.
+        pub validation_limit_s: u32 = 600,
+        /// Seconds that an epoch's end may take: its model, table and page, and the disk.
+        pub export_limit_s: u32 = 600,
+        /// A fine-tuning run from the model in service begins when so many validated annotations are new or labelled anew since
+        /// the last run's dataset, where `azaion-train-new.timer` is enabled; 0: never.
+        pub new_annotations: u32 = 0,
+        /// When such a run may begin, local time, as `22:00-06:00`; empty: at any time.
+        pub hours: String = String::new(),
         /// Number format of forward and backward pass: `auto` (GPU: fp16; CPU: bf16 where it is fast), `fp32`, `bf16` or `fp16`.
         pub precision: String = "auto".into(),
         /// `auto` (AdamW for short runs, MuSGD for long ones; it sets `lr0` and `momentum` too), `MuSGD`, `AdamW` or `SGD`.

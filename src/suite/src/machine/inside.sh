@@ -16,7 +16,7 @@ echo "$name" >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
 
 # As docs/UNITS.md says for Debian. User and tree are made by the boot.
-install -m 644 "$units"/*.service "$units"/*.target usr/lib/systemd/system/
+install -m 644 "$units"/*.service "$units"/*.target "$units"/*.timer usr/lib/systemd/system/
 install -m 644 "$units"/sysusers.d/azaion.conf usr/lib/sysusers.d/
 install -m 644 "$units"/tmpfiles.d/azaion.conf usr/lib/tmpfiles.d/
 # Links, so that another generation can take their place.
@@ -26,6 +26,15 @@ for program in azaion azaion-queue azaion-train; do ln -sf "/usr/libexec/azaion/
 # shellcheck disable=SC2016
 init='for controller in memory cpu cpuacct pids; do mount -o remount,rw,bind "/sys/fs/cgroup/$controller" 2>/dev/null; done
 exec /lib/systemd/systemd'
-# Without bpf systemd could not enforce IPAddressDeny=.
-systemd-nspawn --quiet --register=no --keep-unit --machine="$name" --directory=/run/root --private-network --resolv-conf=off \
-    --timezone=off --link-journal=no --console=pipe --system-call-filter=bpf "$@" /bin/sh -c "$init"
+# It ends with 133 when the machine wants to be booted anew: that is left to what started it. Without bpf systemd could not
+# enforce IPAddressDeny=.
+boot() {
+    systemd-nspawn --quiet --register=no --keep-unit --machine="$name" --directory=/run/root --private-network --resolv-conf=off \
+        --timezone=off --link-journal=no --console=pipe --system-call-filter=bpf "$@" /bin/sh -c "$init"
+}
+status=133
+while [ "$status" -eq 133 ]; do
+    status=0
+    boot "$@" || status=$?
+done
+exit "$status"

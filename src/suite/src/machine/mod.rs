@@ -33,6 +33,8 @@ const NEEDED: [(&str, &str); 3] = [
 /// What the units execute; the last one only where it is built.
 const PROGRAMS: [&str; 3] = ["azaion", "azaion-queue", "azaion-train"];
 const OPTIONAL: &str = "azaion-train";
+/// Where the machine has libtorch, if this workspace does: out of the home that units cannot see.
+pub const LIBTORCH: &str = "/usr/libexec/azaion/libtorch";
 /// A second where nothing else runs.
 const BOOT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -94,6 +96,9 @@ impl Machine {
                 from.display()
             ));
         }
+        if let Some(libtorch) = libtorch() {
+            command.arg(format!("--bind-ro={}:{LIBTORCH}", libtorch.display()));
+        }
         let supervisor = command
             // A runner that kills the test's process group leaves it alive to clean up.
             .process_group(0)
@@ -117,6 +122,38 @@ impl Machine {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A file of the machine, as it is reached from here while the machine is not booted anew.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.first))
+    }
+
+    /// Boots it anew, as an administrator does: everything that runs is told to end.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub fn reboot(&mut self) -> anyhow::Result<()> {
+        self.reboot_by(&["systemctl", "--no-block", "reboot"])
+    }
+
+    /// Boots it anew as after a loss of power: nothing that runs is told. What the disk holds is all there.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub fn reset(&mut self) -> anyhow::Result<()> {
+        self.reboot_by(&["systemctl", "--force", "--force", "reboot"])
+    }
+
+    fn reboot_by(&mut self, command: &[&str]) -> anyhow::Result<()> {
+        let before = self.first;
+        // The machine may be gone before it answers.
+        self.run(command)?;
+        let gone = || Ok(!Path::new(&format!("/proc/{before}")).exists());
+        self.wait("the end of the boot", BOOT, gone)?;
+        self.first = self.await_first()?;
+        self.await_boot()
     }
 
     /// A program inside, as root, with nothing of the caller's environment. It ends with the machine.
@@ -369,6 +406,12 @@ impl Drop for Machine {
             eprintln!("{} did not end well:\n{}", self.name, self.console());
         }
     }
+}
+
+/// The libraries that this workspace is linked to, if they are here.
+fn libtorch() -> Option<PathBuf> {
+    let folder = std::env::var_os("LIBTORCH").map_or_else(|| repository().join(".libtorch"), PathBuf::from);
+    fs::canonicalize(folder.join("lib")).ok()
 }
 
 /// The built programs: they lie beside the folder of the test that runs.

@@ -8,5 +8,6 @@ mod queue;
 mod sandbox;
 mod site;
 mod timers;
+mod trained;
 mod training;
 mod tree;

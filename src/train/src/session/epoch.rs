@@ -6,7 +6,7 @@ use crate::{
     cooling::Verdict,
     guard::{BatchAt, NotFinite, Remedy},
     optim::StepReport,
-    run::{Event, Observer},
+    run::{Event, Observer, Stage},
     schedule::Settings,
     staging::{Staged, Staging},
     step,
@@ -26,6 +26,7 @@ const BREATH: Duration = Duration::from_secs(1);
 impl Session<'_> {
     /// Trains the rest of the current epoch.
     pub(crate) fn train_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow, Error> {
+        observer.on(Event::Stage(Stage::Training));
         let epoch = self.position.epoch;
         let mosaic = epoch < self.hyper().epochs.saturating_sub(self.hyper().close_mosaic);
         let weights = branch_weights(epoch as usize, self.schedule.epochs as usize);

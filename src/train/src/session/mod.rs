@@ -12,7 +12,7 @@ use crate::{
     model_file,
     optim::Stepper,
     pages::Pages,
-    run::{BEST, Event, Observer, REPORT, RESULTS, RunOptions, Summary},
+    run::{BEST, Event, Observer, REPORT, RESULTS, RunOptions, Stage, Summary},
     run_report,
     schedule::Schedule,
     shelf::Shelf,
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
             hyper,
         };
         let shelf = Shelf::new(&options.folder, options.keep);
-        let checkpoint = saving::latest(&shelf, options, &fresh, observer)?;
+        let checkpoint = saving::latest(&shelf, options, &fresh, [&train, &valid], observer)?;
         let mut detector = match &checkpoint {
             Some(checkpoint) => start::saved_network(&options.folder, checkpoint, &train.names)?,
             None => start::initial_network(options, &fresh.hyper, &train.names, observer)?,
@@ -195,7 +195,9 @@ impl<'a> Session<'a> {
     /// Validates the average, keeps it if it is the best, and writes everything down.
     pub(crate) fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         let mut sheet = run_report::Sheet::default();
+        observer.on(Event::Stage(Stage::Validation));
         let validation = self.validate_average(&mut sheet, observer)?;
+        observer.on(Event::Stage(Stage::Export));
         let settings = self.settings(self.iteration().saturating_sub(1));
         let metrics = &validation.metrics;
         let rounded = |v: f64| (v * 1e5).round_ties_even() / 1e5;
@@ -322,6 +324,7 @@ impl<'a> Session<'a> {
             )
         };
         let (mut done, all) = (0, 2 * self.valid.items.len());
+        observer.on(Event::Stage(Stage::Validation));
         let mut tell = || {
             done += 1;
             observer.on(Event::Validating { done, all });
@@ -331,6 +334,7 @@ impl<'a> Session<'a> {
             sheet.note(image);
         })?;
         let one2one = measure(Head::One2One, &mut |_| tell())?;
+        observer.on(Event::Stage(Stage::Export));
         let summary = Summary {
             folder: self.options.folder.clone(),
             epochs: self.position.epoch,

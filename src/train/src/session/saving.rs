@@ -10,8 +10,10 @@ use crate::{
     shelf::{Latest, Shelf},
     start,
 };
+use dataset::Dataset;
 use std::{
     collections::BTreeMap,
+    io,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -26,6 +28,7 @@ pub(super) fn latest(
     shelf: &Shelf,
     options: &RunOptions,
     fresh: &Position,
+    datasets: [&Dataset; 2],
     observer: &mut dyn Observer,
 ) -> Result<Option<Checkpoint>, Error> {
     let Some(Latest {
@@ -42,7 +45,7 @@ pub(super) fn latest(
     }
     let theirs = &mut checkpoint.position;
     start::refuse_other_network(&options.folder, theirs, fresh)?;
-    match start::refuse_other_run(&options.folder, theirs, fresh) {
+    match start::refuse_other_run(options, theirs, fresh, datasets) {
         Err(difference) if options.resume_anyway => {
             observer.on(Event::Warning(&format!(
                 "{difference}; it goes on anyway, as was asked for, from the start of epoch {}",
@@ -61,6 +64,9 @@ impl Session<'_> {
     /// Saves the run if that was asked for, if it was long ago, or if it failed and may succeed now.
     pub(super) fn save_where_due(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         self.tell_of_saved(observer);
+        if self.unsaved {
+            self.refuse_gone_folder()?;
+        }
         let due = if self.unsaved {
             AGAIN
         } else {
@@ -84,6 +90,15 @@ impl Session<'_> {
         self.writer.write(checkpoint);
         self.saved = Instant::now();
         Ok(())
+    }
+
+    /// What cannot be saved because its folder went away is not trained on in vain.
+    fn refuse_gone_folder(&self) -> Result<(), Error> {
+        let folder = self.options.folder.clone();
+        match folder.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::FolderGone { folder }),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the best model, unless it is.

@@ -2,19 +2,49 @@
 
 use super::alarm;
 use crate::pace::Pace;
-use service::notify::{self, Watchdog};
+use service::{
+    config::Training,
+    notify::{self, Watchdog},
+};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
-use train::{Error, Event, Observer};
+use train::{Error, Event, Observer, Stage};
 
 /// The status line is at most that often made anew.
 const EVERY: Duration = Duration::from_secs(1);
 /// How much longer than until now systemd waits while a dataset is formed.
 const START_EXTENSION: Duration = Duration::from_secs(600);
+
+/// How long a piece of each kind of work may take before it counts as hung.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    step: Duration,
+    validation: Duration,
+    export: Duration,
+}
+
+impl Limits {
+    pub(super) fn configured(training: &Training) -> Self {
+        let seconds = |seconds| Duration::from_secs(u64::from(seconds));
+        Self {
+            step: seconds(training.step_limit_s),
+            validation: seconds(training.validation_limit_s),
+            export: seconds(training.export_limit_s),
+        }
+    }
+
+    fn of(&self, stage: Stage) -> Duration {
+        match stage {
+            Stage::Training => self.step,
+            Stage::Validation => self.validation,
+            Stage::Export => self.export,
+        }
+    }
+}
 
 /// How long an alert is not raised again.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -22,6 +52,7 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// Tells of a run.
 pub(crate) struct Herald {
     watchdog: Watchdog,
+    limits: Limits,
     told: Mutex<Option<Instant>>,
     pace: Pace,
     map50: Option<f64>,
@@ -32,9 +63,10 @@ pub(crate) struct Herald {
 }
 
 impl Herald {
-    pub(super) fn new(root: &Path) -> Self {
+    pub(super) fn new(root: &Path, limits: Limits) -> Self {
         Self {
             watchdog: Watchdog::from_systemd(),
+            limits,
             told: Mutex::new(None),
             pace: Pace::default(),
             map50: None,
@@ -114,6 +146,7 @@ impl Observer for Herald {
             self.watchdog.progress();
         }
         match event {
+            Event::Stage(stage) => self.watchdog.set_limit(self.limits.of(stage)),
             Event::Started {
                 images,
                 validation,
@@ -193,7 +226,7 @@ mod tests {
     #[test]
     fn an_alert_is_raised_once_while_it_is_fresh_and_another_at_once() {
         let root = tempfile::tempdir().unwrap();
-        let mut herald = Herald::new(root.path());
+        let mut herald = Herald::new(root.path(), Limits::configured(&Training::default()));
         for _ in 0..3 {
             herald.on(Event::TooHot { celsius: 95 });
         }
@@ -216,8 +249,20 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_work_has_the_limit_that_is_configured_for_it() {
+        let limits = Limits::configured(&Training {
+            step_limit_s: 1,
+            validation_limit_s: 2,
+            export_limit_s: 3,
+            ..Training::default()
+        });
+        let of = [Stage::Training, Stage::Validation, Stage::Export].map(|stage| limits.of(stage).as_secs());
+        assert_eq!(of, [1, 2, 3]);
+    }
+
+    #[test]
     fn the_status_line_says_epoch_loss_map_and_time_left() {
-        let mut herald = Herald::new(Path::new("/nowhere"));
+        let mut herald = Herald::new(Path::new("/nowhere"), Limits::configured(&Training::default()));
         herald.pace = Pace::running(10, 100, Duration::from_secs(6000));
         let line = herald.status(6, 0, 2.25);
         assert!(line.starts_with("epoch 6/10, loss 2.250, 1 h 4"), "{line}");

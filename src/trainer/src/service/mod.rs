@@ -4,6 +4,8 @@
 //! begun, what it is at, and of progress only: annotations that were checked, batches, epochs. SIGTERM and
 //! SIGPWR end it behind the batch in hand, with a checkpoint; SIGUSR2 behind the epoch in hand; SIGUSR1 saves it and it goes on. Whether a finished model gets into service is not decided here; only where none is yet
 //! does the first one become it.
+//!
+//! A run that was drained, or that waits for a person, is held ([`runs::hold`]): no boot goes on with it by itself.
 
 mod alarm;
 mod gpu;
@@ -15,15 +17,16 @@ use anyhow::{Context, Result, bail};
 use dataset::form::{FormOptions, form_watched};
 use gpu::Gpu;
 pub(crate) use herald::Herald;
-use runs::{Begin, Run, State};
+use herald::Limits;
+use runs::{Begin, Next, Run, State};
 use service::{Config, notify};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use train::{Control, Memory, Outcome, RunOptions, Start, Thermometer};
+use train::{Control, Hyper, Memory, Outcome, RunOptions, Start, Thermometer};
 
 /// Exit code where starting again changes nothing: no dataset can be formed, or the run waits for a person.
 const PROBLEMS: u8 = 2;
@@ -59,39 +62,20 @@ pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
     let folder = root.join(runs::RUNS);
     let _lock = store::Lock::take(&folder.join(runs::LOCK))
         .context("another training run cannot be begun beside this one")?;
-    let mut herald = Herald::new(&root);
-    let mut open = match Run::open(&root)? {
+    runs::release(&root)?;
+    let mut herald = Herald::new(&root, Limits::configured(&config.training));
+    let open = match Run::open(&root)? {
         Some(open) => {
-            if let Some(name) = dataset
-                && open.dataset != dataset_folder(name)
-            {
-                bail!(
-                    "{} is not finished, and it is on {}, not on {name}: finish it without --dataset, or remove its folder",
-                    open.folder.display(),
-                    open.dataset.display()
-                );
-            }
+            refuse_other_dataset(&open, dataset)?;
             open_run::warn_of_other_settings(&open, &hyper, &config.training.model)?;
-            open
+            Some(open)
         }
-        None => {
-            // Before the dataset, which takes its time: a name that was mistyped.
-            start(&config.training.model, &folder)?;
-            let dataset = match dataset {
-                Some(name) => chosen(&root, name)?,
-                None => match form(&config, &herald)? {
-                    Some(formed) => formed,
-                    None => return Ok(PROBLEMS.into()),
-                },
-            };
-            let begin = Begin {
-                dataset_hash: open_run::dataset_hash(&root.join(&dataset)),
-                dataset,
-                model: config.training.model.clone(),
-                hyper: serde_json::to_value(&hyper)?,
-            };
-            Run::begin(&root, begin)?
-        }
+        None => begin(&config, &hyper, dataset, &herald)?,
+    };
+    // It was heeded, or cannot be: a run that is open comes first, and without a dataset there is none.
+    Next::done(&root)?;
+    let Some(mut open) = open else {
+        return Ok(PROBLEMS.into());
     };
     let Start { scale, base } = start(&open.model, &folder)?;
     let device: torch::DeviceChoice = config.training.device.parse().context("training.device")?;
@@ -123,6 +107,7 @@ pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
     let outcome = match watched::train_as_service(&root, &open, &options, &mut herald) {
         Err(error) if error.wants_a_person() => {
             herald.give_up(&error);
+            hold(&root, &error.to_string());
             return Ok(PROBLEMS.into());
         }
         other => other?,
@@ -130,6 +115,9 @@ pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
     notify::stopping();
     match outcome {
         Outcome::Stopped { epoch, batch } => {
+            if options.control.drain.load(Ordering::Relaxed) {
+                hold(&root, "it was asked to end behind its epoch");
+            }
             tracing::info!(run = %open.folder.display(), epoch, batch, "training stopped, the next start goes on here");
         }
         Outcome::Finished(summary) => {
@@ -148,6 +136,51 @@ pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A run is gone on with on its own dataset only.
+fn refuse_other_dataset(open: &Run, dataset: Option<&str>) -> Result<()> {
+    match dataset {
+        Some(name) if open.dataset != dataset_folder(name) => bail!(
+            "{} is not finished, and it is on {}, not on {name}: finish it without --dataset, or remove its folder",
+            open.folder.display(),
+            open.dataset.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Begins a run: as it was ordered, else as the configuration says; none where no dataset can be formed, which is told.
+fn begin(config: &Config, hyper: &Hyper, dataset: Option<&str>, herald: &Herald) -> Result<Option<Run>> {
+    let root = &config.root_dir;
+    let ordered = Next::waiting(root)?;
+    if let Some(Next { model, why, .. }) = &ordered {
+        tracing::info!(model, why, "a run was ordered");
+    }
+    let model = ordered.map_or_else(|| config.training.model.clone(), |order| order.model);
+    // Before the dataset, which takes its time: a name that was mistyped.
+    start(&model, &root.join(runs::RUNS))?;
+    let dataset = match dataset {
+        Some(name) => chosen(root, name)?,
+        None => match form(config, herald)? {
+            Some(formed) => formed,
+            None => return Ok(None),
+        },
+    };
+    let begin = Begin {
+        dataset_hash: open_run::dataset_hash(&root.join(&dataset)),
+        dataset,
+        model,
+        hyper: serde_json::to_value(hyper)?,
+    };
+    Ok(Some(Run::begin(root, begin)?))
+}
+
+/// From now on only a person's start goes on with the run. That this cannot be written down ends nothing.
+fn hold(root: &Path, why: &str) {
+    if let Err(error) = runs::hold(root, why) {
+        tracing::warn!(%error, "the next boot may go on with the run by itself");
+    }
 }
 
 fn start(model: &str, folder: &Path) -> Result<Start> {

@@ -132,7 +132,9 @@ impl Observer for StatusFile {
                 let at = Timestamp::now();
                 self.status.saved = Some(Saved { at, epoch, batch });
             }
-            Event::Validating { .. } | Event::Saving | Event::Cooling { .. } => is_news = false,
+            Event::Stage(_) | Event::Validating { .. } | Event::Saving | Event::Cooling { .. } => {
+                is_news = false
+            }
             event => self.status.warnings += u64::from(event.incident().is_some()),
         }
         if self.status_due.is_due() || is_news {

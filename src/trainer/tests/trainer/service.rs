@@ -70,6 +70,17 @@ fn runs(root: &Path) -> Vec<String> {
     names
 }
 
+/// Starts it and stops it again when it has trained on a batch.
+fn interrupt(folder: &Path, config: &Path) {
+    let mut daemon = start(folder, config);
+    under_way(&folder.join("tree"));
+    Command::new("kill")
+        .arg(daemon.id().to_string())
+        .status()
+        .unwrap();
+    assert!(daemon.wait().unwrap().success());
+}
+
 /// Where the run of a tree stands.
 fn status(root: &Path) -> Option<runs::Status> {
     let run = runs(root).pop()?;
@@ -302,4 +313,187 @@ fn a_run_that_only_a_person_can_help_is_exit_code_2_and_an_alert() {
         panic!()
     };
     assert_eq!(run_file(&folder.join("tree"), run)["state"], "open");
+}
+
+#[test]
+fn an_image_that_vanished_is_named_and_the_run_waits_for_a_person() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let config = tree(folder, "yolo26n", 4);
+    let root = folder.join("tree");
+    interrupt(folder, &config);
+    let dataset = fs::read_dir(root.join("datasets")).unwrap();
+    let images = dataset.map(|entry| entry.unwrap().path().join("train/images"));
+    let images = images.into_iter().find(|path| path.is_dir()).unwrap();
+    let gone = fs::read_dir(images).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&gone).unwrap();
+
+    assert_eq!(start(folder, &config).wait().unwrap().code(), Some(2));
+    let name = gone.file_stem().unwrap().to_str().unwrap();
+    let vanished = format!("1 of its images vanished ({name})");
+    assert!(log(folder).contains(&vanished), "{}", log(folder));
+    let held = ::runs::held(&root).unwrap();
+    assert!(held.contains(&vanished), "{held}");
+
+    let done = azaion(&["--config", config.to_str().unwrap(), "--resume-anyway"])
+        .assert()
+        .success();
+    let said = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    assert!(
+        said.contains(&vanished) && said.contains("training finished"),
+        "{said}"
+    );
+    assert_eq!(::runs::held(&root), None);
+}
+
+#[test]
+fn of_two_starts_at_once_one_trains_and_the_other_says_which() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let config = tree(folder, "yolo26n", 2);
+    let mut two = [start(folder, &config), start(folder, &config)];
+    let mut codes = two.each_mut().map(|daemon| daemon.wait().unwrap().code());
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(1)]);
+    let said = log(folder);
+    let by = |daemon: &Child| said.contains(&format!("is in use by process {}", daemon.id()));
+    assert!(two.iter().any(by), "{said}");
+    let [run] = &runs(&folder.join("tree"))[..] else {
+        panic!("{:?}", runs(&folder.join("tree")))
+    };
+    assert_eq!(run_file(&folder.join("tree"), run)["state"], "finished");
+}
+
+/// A clock in libc's place, as many seconds from the true one as a file says.
+const CLOCK: &str = r#"
+    #define _GNU_SOURCE
+    #include <stdio.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+    int clock_gettime(clockid_t clock, struct timespec *now) {
+        int done = syscall(SYS_clock_gettime, clock, now);
+        if (clock == CLOCK_REALTIME) {
+            long seconds = 0;
+            FILE *file = fopen(OFFSET, "r");
+            if (file) {
+                if (fscanf(file, "%ld", &seconds) != 1) seconds = 0;
+                fclose(file);
+            }
+            now->tv_sec += seconds;
+        }
+        return done;
+    }
+"#;
+
+#[test]
+fn a_clock_that_jumps_changes_neither_the_run_nor_its_name() {
+    const DAY: i64 = 24 * 3600;
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let (source, library, offset) = (folder.join("c.c"), folder.join("c.so"), folder.join("offset"));
+    fs::write(&source, CLOCK).unwrap();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-w", "-o"])
+        .args([&library, &source])
+        .arg(format!("-DOFFSET=\"{}\"", offset.display()))
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: a_clock_that_jumps_changes_neither_the_run_nor_its_name: no C compiler");
+        return;
+    }
+    let begin = |folder: &Path, config: &Path| {
+        let log = fs::File::create(folder.join("log")).unwrap();
+        Command::new(assert_cmd::cargo::cargo_bin("azaion-train"))
+            .arg("--config")
+            .arg(config)
+            .env("OMP_NUM_THREADS", "1")
+            .env("LD_PRELOAD", &library)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .spawn()
+            .unwrap()
+    };
+    let set = |seconds: i64| fs::write(&offset, seconds.to_string()).unwrap();
+    let place = |name: &str| {
+        let place = folder.join(name);
+        (place.clone(), tree(&place, "yolo26n", 8))
+    };
+
+    // One run beside a clock that stands still in its offset, one whose clock jumps while it trains, and between its starts.
+    set(0);
+    let (steady, config) = place("steady");
+    assert!(begin(&steady, &config).wait().unwrap().success());
+    let (jumped, config) = place("jumped");
+    let root = jumped.join("tree");
+    set(400 * DAY);
+    let ahead = (jiff::Zoned::now() + jiff::Span::new().days(400)).date();
+    let mut daemon = begin(&jumped, &config);
+    under_way(&root);
+    let [name] = &runs(&root)[..] else {
+        panic!("{:?}", runs(&root))
+    };
+    let (name, at) = (name.clone(), status(&root).unwrap().epoch);
+    set(-400 * DAY);
+    let begun = Instant::now();
+    while status(&root).is_none_or(|status| status.epoch < at + 2) {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill")
+        .arg(daemon.id().to_string())
+        .status()
+        .unwrap();
+    assert!(daemon.wait().unwrap().success());
+    set(3 * DAY);
+    assert!(begin(&jumped, &config).wait().unwrap().success());
+
+    assert_eq!(runs(&root), [name.clone()], "it is one run under one name");
+    assert_eq!(name, format!("azaion-{ahead}"));
+    assert_eq!(status(&root).unwrap().phase, ::runs::Phase::Finished);
+    let left = |place: &Path| {
+        let run = runs(&place.join("tree")).pop().unwrap();
+        trial::training::left(&place.join("tree/models").join(run)).unwrap()
+    };
+    assert_eq!(left(&jumped), left(&steady));
+    // Seconds of a run are counted, not subtracted.
+    let csv = fs::read_to_string(root.join("models").join(&name).join("results.csv")).unwrap();
+    let times: Vec<f64> = csv
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).unwrap().trim().parse().unwrap())
+        .collect();
+    assert!(
+        times.is_sorted() && times.iter().all(|time| (0.0..3600.0).contains(time)),
+        "{times:?}"
+    );
+
+    // The next run, begun on an earlier day by the clock, is the one that goes on.
+    set(-2 * DAY);
+    interrupt_with(begin(&jumped, &config), &root, 2);
+    let all = runs(&root);
+    assert_eq!(all.len(), 2, "{all:?}");
+    set(5 * DAY);
+    interrupt_with(begin(&jumped, &config), &root, 2);
+    assert_eq!(runs(&root), all, "no third run");
+}
+
+/// Stops a process when the open run, one of `count`, is trained by it.
+fn interrupt_with(mut daemon: Child, root: &Path, count: usize) {
+    let begun = Instant::now();
+    let trained = || {
+        let open = ::runs::Run::open(root).unwrap()?;
+        ::runs::Status::read(&root.join(&open.folder)).unwrap()
+    };
+    while runs(root).len() < count
+        || trained().is_none_or(|status| status.pid != daemon.id() || status.batch == 0)
+    {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill")
+        .arg(daemon.id().to_string())
+        .status()
+        .unwrap();
+    assert!(daemon.wait().unwrap().success());
 }

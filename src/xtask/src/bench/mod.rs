@@ -10,6 +10,7 @@ mod dataset;
 mod memory;
 mod plan;
 mod report;
+mod resume;
 
 use std::fmt;
 use std::path::Path;
@@ -40,6 +41,7 @@ pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Re
     let report = match name {
         Name::Queue => Report::Queue(trial::bench(workspace, env)?),
         Name::Dataset => Report::Dataset(dataset::measure(workspace, env)?),
+        Name::Resume => Report::Resume(resume::measure(workspace)?),
         Name::Step | Name::Loader | Name::Infer | Name::Memory => beside_reference(name, workspace, env)?,
     };
     let folder = workspace.root().join("target/bench");
@@ -79,6 +81,8 @@ pub enum Report {
     Queue(trial::Report),
     /// Seconds of forming, side by side.
     Dataset(dataset::Report),
+    /// Seconds of epochs and starts.
+    Resume(resume::Report),
 }
 
 impl Report {
@@ -90,6 +94,7 @@ impl Report {
             Self::Memory(report) => report.json(),
             Self::Queue(report) => report.json(),
             Self::Dataset(report) => report.json(),
+            Self::Resume(report) => report.json(),
         }
     }
 }
@@ -101,6 +106,7 @@ impl fmt::Display for Report {
             Self::Memory(report) => report.fmt(f),
             Self::Queue(report) => report.fmt(f),
             Self::Dataset(report) => report.fmt(f),
+            Self::Resume(report) => report.fmt(f),
         }
     }
 }

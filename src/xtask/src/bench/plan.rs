@@ -19,6 +19,8 @@ pub enum Name {
     Queue,
     /// Forming a dataset of 100,000 annotations beside cp -r and the reference package's cache
     Dataset,
+    /// A checkpoint as a share of an epoch's time, and how soon a run goes on
+    Resume,
 }
 
 impl Name {
@@ -32,6 +34,7 @@ impl Name {
             Self::Memory => "memory",
             Self::Queue => "queue",
             Self::Dataset => "dataset",
+            Self::Resume => "resume",
         }
     }
 }
@@ -112,7 +115,7 @@ impl Plan {
             Name::Step => Some(step()),
             Name::Loader => Some(loader()),
             Name::Infer => Some(infer()),
-            Name::Memory | Name::Queue | Name::Dataset => None,
+            Name::Memory | Name::Queue | Name::Dataset | Name::Resume => None,
         }
     }
 }
