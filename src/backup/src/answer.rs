@@ -1,10 +1,6 @@
 //! What the verbs answer: text for people, or one JSON value.
 
-use crate::{
-    restore::Restored,
-    round::Ran,
-    vault::name,
-};
+use crate::{restore::Restored, round::Ran, vault::name};
 use rustic_core::repofile::SnapshotFile;
 use serde::Serialize;
 use std::fmt;
@@ -217,6 +213,10 @@ mod tests {
             "checked, part 3 of 30 of the data read back: nothing is wrong\n"
         );
         checked.problems.push("pack 0123 is gone".into());
-        assert!(Told(&checked).to_string().ends_with("read back:\n  pack 0123 is gone\n"));
+        assert!(
+            Told(&checked)
+                .to_string()
+                .ends_with("read back:\n  pack 0123 is gone\n")
+        );
     }
 }

@@ -13,9 +13,7 @@ use object_store::{
     aws::{AmazonS3, AmazonS3Builder},
     path::Path,
 };
-use rustic_core::{
-    BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend,
-};
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 use service::Secret;
 use tokio::runtime::{Builder, Runtime};
 
@@ -94,8 +92,7 @@ impl Bucket {
     /// The objects below a folder, with their sizes.
     fn list(&self, folder: &Path) -> object_store::Result<Vec<object_store::ObjectMeta>> {
         use futures::TryStreamExt as _;
-        self.runtime
-            .block_on(self.store.list(Some(folder)).try_collect())
+        self.runtime.block_on(self.store.list(Some(folder)).try_collect())
     }
 
     fn get(&self, object: &Path) -> object_store::Result<Bytes> {
@@ -122,7 +119,10 @@ impl ReadBackend for Bucket {
         if kind == FileType::Config {
             let config = self.object(kind, &Id::default());
             return match self.runtime.block_on(self.store.head(&config)) {
-                Ok(found) => Ok(vec![(Id::default(), u32::try_from(found.size).unwrap_or(u32::MAX))]),
+                Ok(found) => Ok(vec![(
+                    Id::default(),
+                    u32::try_from(found.size).unwrap_or(u32::MAX),
+                )]),
                 Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
                 Err(error) => Err(failed("look for", &config)(error)),
             };

@@ -88,9 +88,18 @@ mod tests {
             problems: Vec::new(),
         };
         assert_eq!(Share::next(None, 3), Share::Part { part: 0, parts: 3 });
-        assert_eq!(Share::next(Some(&looked(0)), 3), Share::Part { part: 1, parts: 3 });
-        assert_eq!(Share::next(Some(&looked(2)), 3), Share::Part { part: 0, parts: 3 });
-        assert_eq!(Share::next(Some(&looked(7)), 3), Share::Part { part: 2, parts: 3 });
+        assert_eq!(
+            Share::next(Some(&looked(0)), 3),
+            Share::Part { part: 1, parts: 3 }
+        );
+        assert_eq!(
+            Share::next(Some(&looked(2)), 3),
+            Share::Part { part: 0, parts: 3 }
+        );
+        assert_eq!(
+            Share::next(Some(&looked(7)), 3),
+            Share::Part { part: 2, parts: 3 }
+        );
         assert_eq!(Share::next(Some(&looked(1)), 0), Share::None);
     }
 }

@@ -160,11 +160,7 @@ type Recorded = HashMap<Name, Vec<Digest>>;
 
 fn recorded(opened: &Opened, paths: &Paths, scratch: &Path) -> Result<Recorded> {
     let mut recorded = Recorded::new();
-    let Ok(ledger) = paths
-        .ledger_file()
-        .strip_prefix(paths.root())
-        .map(Path::to_owned)
-    else {
+    let Ok(ledger) = paths.ledger_file().strip_prefix(paths.root()).map(Path::to_owned) else {
         return Ok(recorded);
     };
     let Some((_, node)) = opened.nodes.iter().find(|(path, _)| *path == ledger) else {
@@ -214,9 +210,9 @@ impl Judge<'_> {
             };
         }
         match self.annotation(path) {
-            Some(name) if !self.is_recorded(&name, restored)? => {
-                Ok(Verdict::Differs("has other bytes than the ledger says were written"))
-            }
+            Some(name) if !self.is_recorded(&name, restored)? => Ok(Verdict::Differs(
+                "has other bytes than the ledger says were written",
+            )),
             _ => Ok(Verdict::AsRecorded),
         }
     }
@@ -312,7 +308,14 @@ fn ask_model(models: &Models, chosen: &BTreeMap<&Path, &Node>, scratch: &Path, s
             ));
         }
     };
-    detect(&program, &scratch.join(model), &scratch.join(image), scratch, stop).unwrap_or_else(Answer::Failed)
+    detect(
+        &program,
+        &scratch.join(model),
+        &scratch.join(image),
+        scratch,
+        stop,
+    )
+    .unwrap_or_else(Answer::Failed)
 }
 
 /// Has the training program load a model and look at an image. Its output goes into files: a pipe that nobody reads holds it up.

@@ -73,7 +73,9 @@ pub enum Error {
         reason: String,
     },
     /// restic works on the repository and wants to be alone.
-    #[error("the repository {location} is locked by restic ({holder}): wait until that ends, or `restic unlock` if it has ended")]
+    #[error(
+        "the repository {location} is locked by restic ({holder}): wait until that ends, or `restic unlock` if it has ended"
+    )]
     LockedByRestic {
         /// Where it is.
         location: String,

@@ -5,9 +5,7 @@
 //! backup whole or absent. What was sent before it stays, is found by the next one, and is not sent again.
 
 use bytes::Bytes;
-use rustic_core::{
-    BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend,
-};
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

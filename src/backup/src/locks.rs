@@ -58,7 +58,9 @@ pub(crate) fn clear(vault: &Vault, key: &MasterKey) -> Result<()> {
     for name in shelf.names().map_err(failed)? {
         // It may have ended meanwhile.
         let Ok(bytes) = shelf.read(&name) else { continue };
-        let Some(lock) = decrypt(&bytes, key) else { continue };
+        let Some(lock) = decrypt(&bytes, key) else {
+            continue;
+        };
         if is_dead(&lock, &this_machine(), Path::new("/proc")) {
             shelf.remove(&name).map_err(failed)?;
             tracing::warn!(pid = lock.pid, "removed the lock of a restic that is gone");
@@ -92,7 +94,9 @@ fn this_machine() -> String {
 fn decrypt(bytes: &[u8], key: &MasterKey) -> Option<Lock> {
     let (nonce, sealed) = bytes.split_at_checked(NONCE)?;
     let cipher = Aes256CtrPoly1305Aes::new(&raw(key)?);
-    let text = cipher.decrypt(Nonce::<Aes256CtrPoly1305Aes>::from_slice(nonce), sealed).ok()?;
+    let text = cipher
+        .decrypt(Nonce::<Aes256CtrPoly1305Aes>::from_slice(nonce), sealed)
+        .ok()?;
     let text = match text.split_first()? {
         (&COMPRESSED, packed) => {
             let mut text = Vec::new();
@@ -132,9 +136,8 @@ impl Shelf {
                 format!("{}/{LOCKS}", remote.trim_end_matches('/')),
                 config.clone(),
             ),
-            (Target::S3(at), Keys::S3 { region, keys }) => {
-                crate::bucket::Bucket::new(at, region, keys).map_or(Self::Nowhere, |bucket| Self::Bucket(bucket.into()))
-            }
+            (Target::S3(at), Keys::S3 { region, keys }) => crate::bucket::Bucket::new(at, region, keys)
+                .map_or(Self::Nowhere, |bucket| Self::Bucket(bucket.into())),
             _ => Self::Nowhere,
         }
     }
@@ -151,7 +154,12 @@ impl Shelf {
             Self::Bucket(bucket) => bucket.names_in(LOCKS).map_err(io::Error::other),
             // A folder that is not there is an error to rclone, and has no locks.
             Self::Remote(folder, config) => Ok(rclone(config.as_deref(), &["lsf", folder])
-                .map(|names| String::from_utf8_lossy(&names).lines().map(str::to_owned).collect())
+                .map(|names| {
+                    String::from_utf8_lossy(&names)
+                        .lines()
+                        .map(str::to_owned)
+                        .collect()
+                })
                 .unwrap_or_default()),
             Self::Nowhere => Ok(Vec::new()),
         }
@@ -161,7 +169,9 @@ impl Shelf {
         match self {
             Self::Folder(folder) => {
                 let mut bytes = Vec::new();
-                fs::File::open(folder.join(name))?.take(MOST).read_to_end(&mut bytes)?;
+                fs::File::open(folder.join(name))?
+                    .take(MOST)
+                    .read_to_end(&mut bytes)?;
                 Ok(bytes)
             }
             Self::Bucket(bucket) => bucket.read_in(LOCKS, name).map_err(io::Error::other),
@@ -220,8 +230,14 @@ mod tests {
         assert!(!dead(&lock("here", 7)), "it runs");
         assert!(!dead(&lock("there", 8)), "another machine's cannot be looked for");
         assert!(!dead(&lock("here", 0)));
-        assert!(!is_dead(&lock("", 8), "", processes.path()), "this machine has no name");
-        assert!(!is_dead(&lock("here", 8), "here", Path::new("/nowhere")), "no process can be seen");
+        assert!(
+            !is_dead(&lock("", 8), "", processes.path()),
+            "this machine has no name"
+        );
+        assert!(
+            !is_dead(&lock("here", 8), "here", Path::new("/nowhere")),
+            "no process can be seen"
+        );
     }
 
     #[test]

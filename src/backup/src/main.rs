@@ -60,7 +60,10 @@ fn start_log(verbose: u8) -> Result<(), log::LogError> {
         journal @ log::Format::Journal => log::init("backup", journal, log::level(verbose))?,
         _ => {
             let level = [LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG];
-            let level = level.get(usize::from(verbose)).copied().unwrap_or(LevelFilter::TRACE);
+            let level = level
+                .get(usize::from(verbose))
+                .copied()
+                .unwrap_or(LevelFilter::TRACE);
             log::init_human(level, |line| {
                 BARS.suspend(|| {
                     let _ = writeln!(stderr().lock(), "{}", line.trim_end());
@@ -86,9 +89,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         }
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::Interrupted | Error::LockedByRestic { .. } | Error::Store(store::Error::Locked { .. })) => {
-            AGAIN.into()
-        }
+        Some(
+            Error::Interrupted | Error::LockedByRestic { .. } | Error::Store(store::Error::Locked { .. }),
+        ) => AGAIN.into(),
         _ => ExitCode::FAILURE,
     }
 }
@@ -138,7 +141,12 @@ fn restored(
 }
 
 /// Prints an answer. A reader that has gone away, as `head` does, wants no more; `print!` would panic.
-fn answer(value: &impl Serialize, told: impl fmt::Display, asked: &Asked, good: bool) -> anyhow::Result<ExitCode> {
+fn answer(
+    value: &impl Serialize,
+    told: impl fmt::Display,
+    asked: &Asked,
+    good: bool,
+) -> anyhow::Result<ExitCode> {
     let text = match asked.json {
         true => format!("{}\n", serde_json::to_string(value)?),
         false => told.to_string(),

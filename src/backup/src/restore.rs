@@ -64,10 +64,7 @@ impl Opened {
             .node_from_snapshot_and_path(snapshot, "")
             .map_err(failed())?;
         let mut nodes = Vec::new();
-        for found in repository
-            .ls(&root, &LsOptions::default())
-            .map_err(failed())?
-        {
+        for found in repository.ls(&root, &LsOptions::default()).map_err(failed())? {
             let (path, node) = found.map_err(failed())?;
             let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
             if !inside || path.as_os_str().is_empty() {
@@ -123,7 +120,8 @@ impl Opened {
             written += piece.len() as u64;
         }
         let mode = Permissions::from_mode(node.meta.mode.unwrap_or(0o640) & 0o7777);
-        file.set_permissions(mode).map_err(Error::io("set the mode of", to))?;
+        file.set_permissions(mode)
+            .map_err(Error::io("set the mode of", to))?;
         if let Some(time) = modified(&node.meta) {
             file.set_times(FileTimes::new().set_modified(time))
                 .map_err(Error::io("set the time of", to))?;
@@ -192,7 +190,10 @@ fn mark(to: &Path, snapshot: &str) -> Result<()> {
                     found,
                 });
             }
-            Ok(atomic::replace(&path, format!("snapshot: {snapshot}\n").as_bytes())?)
+            Ok(atomic::replace(
+                &path,
+                format!("snapshot: {snapshot}\n").as_bytes(),
+            )?)
         }
         Err(error) => Err(Error::io("read", &path)(error)),
     }

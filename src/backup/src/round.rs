@@ -211,7 +211,11 @@ fn status(root: &Path) -> PathBuf {
 fn remove_scratch(status: &Path) -> Result<()> {
     for entry in fs::read_dir(status).map_err(Error::io("list", status))? {
         let entry = entry.map_err(Error::io("list", status))?;
-        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(SCRATCH.as_bytes())
+        {
             let path = entry.path();
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
         }

@@ -7,7 +7,9 @@ use crate::{
     vault::{LABEL, Vault, name},
     view::View,
 };
-use rustic_core::{BackupOptions, KeepOptions, PruneOptions, SnapshotOptions, jiff::Zoned, repofile::SnapshotFile};
+use rustic_core::{
+    BackupOptions, KeepOptions, PruneOptions, SnapshotOptions, jiff::Zoned, repofile::SnapshotFile,
+};
 use service::Config;
 use std::{
     path::PathBuf,

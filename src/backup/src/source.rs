@@ -157,8 +157,10 @@ impl Entries {
                 self.reading(path, found?, None)?
             }
             Origin::Bytes(bytes) => {
+                // The library takes a file of the same size and time for the same file.
                 let meta = Metadata {
                     mode: Some(MODE),
+                    mtime: Some(Timestamp::now()),
                     size: bytes.len() as u64,
                     ..Metadata::default()
                 };
@@ -261,10 +263,12 @@ impl Read for Content {
                 if most == 0 {
                     return Ok(0);
                 }
-                let read = file.read_at(&mut buffer[..most], *at).and_then(|read| match read {
-                    0 => Err(io::Error::other("it became shorter while it was read")),
-                    read => Ok(read),
-                });
+                let read = file
+                    .read_at(&mut buffer[..most], *at)
+                    .and_then(|read| match read {
+                        0 => Err(io::Error::other("it became shorter while it was read")),
+                        read => Ok(read),
+                    });
                 match read {
                     Ok(read) => {
                         *at += read as u64;

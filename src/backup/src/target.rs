@@ -133,9 +133,9 @@ impl Target {
             (Self::S3(_), _) => Err(Error::Address {
                 reason: format!("{self} needs the keys of its server"),
             }),
-            (Self::Folder(path), _) => self.of_the_library(
-                BackendOptions::default().repository(format!("local:{}", path.display())),
-            ),
+            (Self::Folder(path), _) => {
+                self.of_the_library(BackendOptions::default().repository(format!("local:{}", path.display())))
+            }
             (Self::Rclone(remote), keys) => self.of_the_library(
                 BackendOptions::default()
                     .repository(format!("rclone:{remote}"))
@@ -179,7 +179,13 @@ mod tests {
 
     #[test]
     fn what_is_no_target_is_refused_in_words() {
-        for text in ["backup", "", "s3:s3.example.com/bucket", "s3:https://host", "s3:https:///x"] {
+        for text in [
+            "backup",
+            "",
+            "s3:s3.example.com/bucket",
+            "s3:https://host",
+            "s3:https:///x",
+        ] {
             let error = text.parse::<Target>().expect_err(text).to_string();
             assert!(error.starts_with("backup.repository: "), "{error}");
         }

@@ -179,11 +179,17 @@ impl Look<'_> {
         }
         for (name, Seen { image, label }) in seen {
             if let Some(home) = label {
-                self.add(&self.paths.label(home, &name), Origin::Annotation(home, Half::Label));
+                self.add(
+                    &self.paths.label(home, &name),
+                    Origin::Annotation(home, Half::Label),
+                );
             }
             // An image goes ahead of its label; here it is where that is.
             if let Some(home) = image.map(|home| label.unwrap_or(home)) {
-                self.add(&self.paths.image(home, &name), Origin::Annotation(home, Half::Image));
+                self.add(
+                    &self.paths.image(home, &name),
+                    Origin::Annotation(home, Half::Image),
+                );
             }
         }
         Ok(())
@@ -234,13 +240,18 @@ impl Look<'_> {
         self.entries_of(&models, |look, entry, path| match entry.file_type() {
             Ok(kind) if kind.is_dir() => found.push(path),
             // The link, a model put there by hand, and what is remembered of memory.
-            Ok(kind) if kind.is_symlink() || path == link || is_remembered(&path) => look.found(&entry, &path),
+            Ok(kind) if kind.is_symlink() || path == link || is_remembered(&path) => {
+                look.found(&entry, &path)
+            }
             _ => {}
         })?;
         for folder in found {
             let open = Run::at(&folder).is_ok_and(|run| run.is_some_and(|run| run.state == State::Open));
             self.plain_files(&folder, |path| {
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let name = path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .unwrap_or_default();
                 let in_service = || model.as_deref() == path.canonicalize().ok().as_deref();
                 match open {
                     true => !SUPERFLUOUS.iter().any(|begin| name.starts_with(begin)),

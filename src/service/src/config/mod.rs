@@ -371,10 +371,22 @@ impl Config {
         } = &self.backup;
         let access = find(credentials, BACKUP_S3_ACCESS_KEY, access.as_deref(), None)?;
         let secret = find(credentials, BACKUP_S3_SECRET_KEY, secret.as_deref(), None)?;
-        let missing = |what, credential, key| SecretError::Missing { what, credential, key };
+        let missing = |what, credential, key| SecretError::Missing {
+            what,
+            credential,
+            key,
+        };
         Ok([
-            access.ok_or(missing("S3 access key", BACKUP_S3_ACCESS_KEY, "backup.s3_access_key_file"))?,
-            secret.ok_or(missing("S3 secret key", BACKUP_S3_SECRET_KEY, "backup.s3_secret_key_file"))?,
+            access.ok_or(missing(
+                "S3 access key",
+                BACKUP_S3_ACCESS_KEY,
+                "backup.s3_access_key_file",
+            ))?,
+            secret.ok_or(missing(
+                "S3 secret key",
+                BACKUP_S3_SECRET_KEY,
+                "backup.s3_secret_key_file",
+            ))?,
         ])
     }
 
