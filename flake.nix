@@ -34,6 +34,7 @@
       packages.${system} = {
         inherit (azaion)
           azaion
+          azaion-backup
           azaion-queue
           azaion-suite
           azaion-train
@@ -52,6 +53,7 @@
             pkgs = prev;
           })
           azaion
+          azaion-backup
           azaion-queue
           azaion-suite
           azaion-train

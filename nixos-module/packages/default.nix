@@ -101,6 +101,19 @@ let
     units = [ "azaion-queue.service" ];
   };
 
+  azaion-backup = rust {
+    pname = "azaion-backup";
+    crate = "backup";
+    program = "azaion-backup";
+    description = "Backs the tree up in restic's format, and brings it back";
+    units = [
+      "azaion-backup.service"
+      "azaion-backup.timer"
+      "azaion-backup-drill.service"
+      "azaion-backup-drill.timer"
+    ];
+  };
+
   azaion-train = train "" libtorch-cpu;
   azaion-train-cuda = train "-cuda" libtorch-cuda;
 
@@ -120,6 +133,7 @@ in
   inherit
     azaion
     azaion-queue
+    azaion-backup
     azaion-train
     azaion-train-cuda
     libtorch-cpu
@@ -130,6 +144,7 @@ in
   azaion-suite = together [
     azaion
     azaion-queue
+    azaion-backup
     azaion-train
   ];
 }

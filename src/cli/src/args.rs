@@ -35,6 +35,9 @@ pub enum Command {
     /// Work with model files: val measures one on a dataset, convert writes it in the other format.
     #[command(disable_help_flag = true)]
     Model(Passed),
+    /// Back the tree up and bring it back: run, list, check, drill, restore.
+    #[command(disable_help_flag = true)]
+    Backup(Passed),
     /// Turn existing datasets into annotation messages.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -344,7 +347,7 @@ pub struct AlertArgs {
     pub root: Option<PathBuf>,
 }
 
-/// What is handed on to the training program as it is, `--help` included.
+/// What is handed on to the program behind a verb as it is, `--help` included.
 #[derive(Debug, Args)]
 pub struct Passed {
     /// See --help.

@@ -3,7 +3,7 @@
 //! Where the service manager knows the unit, it is asked; else the run is a process of this terminal, and others reach it by
 //! the lock that it holds: the kernel says who holds it, so a number that another process has by now is never signalled.
 
-use crate::{manager::answer, program, trainer, tree::TreeArgs};
+use crate::{behind::TRAINER, manager::answer, program, tree::TreeArgs};
 use ::runs::{LOCK, Phase, RUNS, Run, Status};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -85,7 +85,7 @@ fn start(tree: &TreeArgs) -> Result<ExitCode> {
     if tree.root.is_some() {
         bail!("a run begins by a configuration: name it with --config");
     }
-    let path = trainer::find()?;
+    let path = TRAINER.find()?;
     let error = Command::new(&path).arg("--config").arg(&tree.config).exec();
     Err(error).with_context(|| format!("cannot start {}", path.display()))
 }

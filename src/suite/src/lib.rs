@@ -18,12 +18,17 @@ pub use stage::Stage;
 pub use unit::Unit;
 
 /// The services of the suite, in `units/`.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 6] = [
     "azaion-config.service",
     "azaion-queue.service",
     "azaion-train.service",
     "azaion-alert@.service",
+    "azaion-backup.service",
+    "azaion-backup-drill.service",
 ];
+
+/// The timers of the suite, in `units/`.
+pub const TIMERS: [&str; 2] = ["azaion-backup.timer", "azaion-backup-drill.timer"];
 
 /// The repository that this crate lies in.
 #[must_use]

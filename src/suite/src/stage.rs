@@ -13,7 +13,7 @@ use crate::repository;
 
 const UNITS: &str = "usr/lib/systemd/system";
 /// What the units execute.
-const PROGRAMS: [&str; 4] = ["azaion", "azaion-queue", "azaion-train", "sh"];
+const PROGRAMS: [&str; 5] = ["azaion", "azaion-backup", "azaion-queue", "azaion-train", "sh"];
 
 /// The root; gone when dropped.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Stage {
         }
         let stage = Self { root };
         stage.take(&Path::new("/").join(UNITS), &["target", "slice", "socket"])?;
-        stage.take(&repository().join("units"), &["service", "target"])?;
+        stage.take(&repository().join("units"), &["service", "target", "timer"])?;
         Ok(stage)
     }
 

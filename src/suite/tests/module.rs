@@ -313,6 +313,15 @@ fn a_package_brings_its_units_with_its_own_programs_in_them() {
             .as_slice(),
         ),
         ("azaion-queue", &["systemd/system/azaion-queue.service"]),
+        (
+            "azaion-backup",
+            &[
+                "systemd/system/azaion-backup.service",
+                "systemd/system/azaion-backup.timer",
+                "systemd/system/azaion-backup-drill.service",
+                "systemd/system/azaion-backup-drill.timer",
+            ],
+        ),
         ("azaion-train", &["systemd/system/azaion-train.service"]),
     ] {
         let script = copy
@@ -354,7 +363,7 @@ fn the_queue_and_the_operators_tool_are_built_without_libtorch() {
         let attribute = format!("packages.x86_64-linux.{package}.drvAttrs");
         copy.output(&attribute).unwrap().to_string()
     };
-    for package in ["azaion", "azaion-queue"] {
+    for package in ["azaion", "azaion-queue", "azaion-backup"] {
         assert!(!inputs(package).contains("libtorch"), "{package}");
     }
     assert!(inputs("azaion-train").contains("libtorch-cpu"));

@@ -308,6 +308,7 @@ mod tests {
         for part in [
             "azaion",
             "azaion-queue",
+            "azaion-backup",
             "azaion-train",
             "store",
             "tokio",

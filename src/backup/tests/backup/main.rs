@@ -9,5 +9,7 @@
 
 mod broken;
 mod common;
+mod drill;
+mod remote;
 mod replay;
 mod whole;

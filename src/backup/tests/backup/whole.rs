@@ -55,7 +55,7 @@ const LEFT_OUT: [&str; 4] = [
     "data/labels/.azaion-tmp-1-0",
 ];
 
-fn expected(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn expected(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut expected = content(&place.root());
     for path in LEFT_OUT {
         assert!(expected.remove(Path::new(path)).is_some(), "{path}");

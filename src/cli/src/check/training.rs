@@ -2,8 +2,8 @@
 
 use super::{Context, Finding};
 use crate::{
+    behind::{BehindError, TRAINER},
     child,
-    trainer::{self, TrainerError},
 };
 use std::{io, process::Command, time::Duration};
 
@@ -11,17 +11,17 @@ use std::{io, process::Command, time::Duration};
 const LIMIT: Duration = Duration::from_secs(150);
 
 pub(super) fn look(context: &Context) -> Vec<Finding> {
-    let program = match trainer::find() {
+    let program = match TRAINER.find() {
         Ok(program) => program,
-        Err(error @ TrainerError::Missing { .. }) => {
+        Err(error @ BehindError::Missing { .. }) => {
             let next = "install the training package where this machine is to train";
             return vec![Finding::note(
-                trainer::PROGRAM,
+                TRAINER.program,
                 format!("not tried: {error}"),
                 next,
             )];
         }
-        Err(error) => return vec![Finding::problem(trainer::PROGRAM, error, "install it again")],
+        Err(error) => return vec![Finding::problem(TRAINER.program, error, "install it again")],
     };
     let mut command = Command::new(&program);
     command.args([

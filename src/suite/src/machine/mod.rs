@@ -30,9 +30,9 @@ const NEEDED: [(&str, &str); 3] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
 ];
-/// What the units execute; the last one only where it is built.
-const PROGRAMS: [&str; 3] = ["azaion", "azaion-queue", "azaion-train"];
-const OPTIONAL: &str = "azaion-train";
+/// What the units execute; the last two only where they are built.
+const PROGRAMS: [&str; 4] = ["azaion", "azaion-queue", "azaion-train", "azaion-backup"];
+const OPTIONAL: [&str; 2] = ["azaion-train", "azaion-backup"];
 /// A second where nothing else runs.
 const BOOT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -380,7 +380,7 @@ fn programs() -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
         let path = folder.join(program);
         if path.is_file() {
             found.push((fs::canonicalize(path)?, program));
-        } else if program != OPTIONAL {
+        } else if !OPTIONAL.contains(&program) {
             bail!("{} is not built: cargo build -p cli -p queue", path.display());
         }
     }

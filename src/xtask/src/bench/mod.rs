@@ -5,6 +5,7 @@
 //! and both sides of a ratio should feel it alike. A ratio is the median of the rounds' ratios, a rate the median of all
 //! repetitions. The first turn of every contender warms it up and is not counted.
 
+mod backup;
 mod contender;
 mod dataset;
 mod memory;
@@ -40,6 +41,7 @@ pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Re
     let report = match name {
         Name::Queue => Report::Queue(trial::bench(workspace, env)?),
         Name::Dataset => Report::Dataset(dataset::measure(workspace, env)?),
+        Name::Backup => Report::Backup(backup::measure(workspace, env)?),
         Name::Step | Name::Loader | Name::Infer | Name::Memory => beside_reference(name, workspace, env)?,
     };
     let folder = workspace.root().join("target/bench");
@@ -79,6 +81,8 @@ pub enum Report {
     Queue(trial::Report),
     /// Seconds of forming, side by side.
     Dataset(dataset::Report),
+    /// Seconds of backups, side by side.
+    Backup(backup::Report),
 }
 
 impl Report {
@@ -90,6 +94,7 @@ impl Report {
             Self::Memory(report) => report.json(),
             Self::Queue(report) => report.json(),
             Self::Dataset(report) => report.json(),
+            Self::Backup(report) => report.json(),
         }
     }
 }
@@ -101,6 +106,7 @@ impl fmt::Display for Report {
             Self::Memory(report) => report.fmt(f),
             Self::Queue(report) => report.fmt(f),
             Self::Dataset(report) => report.fmt(f),
+            Self::Backup(report) => report.fmt(f),
         }
     }
 }
