@@ -34,6 +34,8 @@
       packages.${system} = {
         inherit (azaion)
           azaion
+          azaion-backup
+          azaion-health
           azaion-queue
           azaion-suite
           azaion-train
@@ -52,6 +54,8 @@
             pkgs = prev;
           })
           azaion
+          azaion-backup
+          azaion-health
           azaion-queue
           azaion-suite
           azaion-train

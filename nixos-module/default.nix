@@ -44,7 +44,62 @@ let
     "secrets.rabbitmqPassword" = cfg.secrets.rabbitmqPassword;
     "settings.rabbitmq.password_file" = settings.rabbitmq.password_file;
     "settings.api.password_file" = settings.api.password_file;
+    "secrets.backupPassword" = cfg.secrets.backupPassword;
+    "secrets.backupS3AccessKey" = cfg.secrets.backupS3AccessKey;
+    "secrets.backupS3SecretKey" = cfg.secrets.backupS3SecretKey;
+    "secrets.backupRcloneConfig" = cfg.secrets.backupRcloneConfig;
+    "secrets.smtpPassword" = cfg.secrets.smtpPassword;
+    "secrets.webhookUrl" = cfg.secrets.webhookUrl;
+    "secrets.pingUrl" = cfg.secrets.pingUrl;
+    "settings.alerts.smtp_password_file" = settings.alerts.smtp_password_file;
+    "settings.alerts.webhook_file" = settings.alerts.webhook_file;
+    "settings.alerts.ping_file" = settings.alerts.ping_file;
+    "settings.backup.password_file" = settings.backup.password_file;
+    "settings.backup.s3_access_key_file" = settings.backup.s3_access_key_file;
+    "settings.backup.s3_secret_key_file" = settings.backup.s3_secret_key_file;
+    "settings.backup.rclone_config_file" = settings.backup.rclone_config_file;
   };
+
+  # Where NixOS puts the GPU's libraries.
+  driver = lib.optionalAttrs cfg.train.gpu.enable { LD_LIBRARY_PATH = "/run/opengl-driver/lib"; };
+
+  # Those that this host names; for the others the units' own places are looked at.
+  credentials =
+    files:
+    lib.mapAttrsToList (name: file: "${name}:${file}") (lib.filterAttrs (_: file: file != null) files);
+
+  inherit (settings.backup) repository;
+  isFolder = repository != null && lib.hasPrefix "/" repository;
+  # Both of its services: what they may reach, and what opens it.
+  backups =
+    tree
+    // limits cfg.backup
+    // writes ([ "${root}/status" ] ++ lib.optional isFolder repository)
+    // lib.optionalAttrs (cfg.backup.addresses != [ ]) { IPAddressAllow = cfg.backup.addresses; }
+    // {
+      LoadCredential = credentials {
+        backup-password = cfg.secrets.backupPassword;
+        backup-s3-access-key = cfg.secrets.backupS3AccessKey;
+        backup-s3-secret-key = cfg.secrets.backupS3SecretKey;
+        backup-rclone-config = cfg.secrets.backupRcloneConfig;
+      };
+    };
+  # Both of its services: what they look at, and what tells of it.
+  looks =
+    tree
+    // writes [ "${root}/status" ]
+    // {
+      LoadCredential = credentials {
+        rabbitmq-password = cfg.secrets.rabbitmqPassword;
+        smtp-password = cfg.secrets.smtpPassword;
+        webhook-url = cfg.secrets.webhookUrl;
+        ping-url = cfg.secrets.pingUrl;
+      };
+    }
+    // lib.optionalAttrs (!cfg.train.gpu.enable) {
+      PrivateDevices = true;
+      DeviceAllow = "";
+    };
 
   isLoopback =
     lib.elem host [
@@ -106,6 +161,8 @@ let
     [ cfg.package ]
     ++ lib.optional cfg.queue.enable cfg.queue.package
     ++ lib.optional cfg.train.enable cfg.train.package
+    ++ lib.optional cfg.backup.enable cfg.backup.package
+    ++ lib.optional cfg.health.enable cfg.health.package
   );
 in
 {
@@ -134,6 +191,10 @@ in
             message = ''
               services.azaion.settings.rabbitmq.host is a name (${host}), and systemd lets the queue talk to addresses only. List
               the broker's in services.azaion.broker.addresses, and the resolver's where names are not looked up on this machine.'';
+          }
+          {
+            assertion = !cfg.backup.enable || repository != null;
+            message = "services.azaion.backup.enable needs to know where backups go: set services.azaion.settings.backup.repository.";
           }
           {
             assertion = !cfg.broker.openFirewall || cfg.broker.enable;
@@ -209,9 +270,7 @@ in
           # A run lasts days, and what a switch brings applies to the next one.
           restartIfChanged = false;
           stopIfChanged = false;
-          environment = lib.optionalAttrs cfg.train.gpu.enable {
-            LD_LIBRARY_PATH = "/run/opengl-driver/lib";
-          };
+          environment = driver;
           serviceConfig =
             tree
             // writes [ root ]
@@ -252,6 +311,54 @@ in
             OnCalendar = cfg.train.startAt;
             Persistent = true;
           };
+        };
+      })
+
+      (lib.mkIf cfg.health.enable {
+        systemd.packages = [ cfg.health.package ];
+        systemd.timers.azaion-health.wantedBy = [ "azaion.target" ];
+        systemd.timers.azaion-health-full.wantedBy = [ "azaion.target" ];
+        systemd.paths.azaion-health = {
+          wantedBy = [ "azaion.target" ];
+          pathConfig.PathChanged = [
+            ""
+            "${root}/status/alerts"
+          ];
+        };
+        systemd.services.azaion-health = {
+          unitConfig = mounts;
+          environment = driver;
+          serviceConfig = looks;
+        };
+        systemd.services.azaion-health-full = {
+          unitConfig = mounts;
+          environment = driver;
+          serviceConfig = looks;
+        };
+      })
+
+      (lib.mkIf cfg.backup.enable {
+        systemd.packages = [ cfg.backup.package ];
+        # The folder of its own that backups go to; what else leads there is the host's.
+        systemd.tmpfiles.rules = lib.optional isFolder "d ${repository} 0700 ${cfg.user} ${cfg.group} -";
+        systemd.timers.azaion-backup.wantedBy = [ "timers.target" ];
+        systemd.timers.azaion-backup-drill.wantedBy = [ "timers.target" ];
+        systemd.services.azaion-backup = {
+          # A backup that is taken ends by itself; what a switch brings applies to the next one.
+          restartIfChanged = false;
+          stopIfChanged = false;
+          path = lib.optional (lib.hasPrefix "rclone:" (toString repository)) pkgs.rclone;
+          unitConfig = mounts;
+          serviceConfig = backups;
+        };
+        systemd.services.azaion-backup-drill = {
+          restartIfChanged = false;
+          stopIfChanged = false;
+          path =
+            lib.optional cfg.train.enable cfg.train.package
+            ++ lib.optional (lib.hasPrefix "rclone:" (toString repository)) pkgs.rclone;
+          unitConfig = mounts;
+          serviceConfig = backups;
         };
       })
 

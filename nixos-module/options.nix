@@ -25,6 +25,19 @@ let
       inherit example;
       description = "${what} `null` keeps the unit's own limit.";
     };
+  # A secret that systemd hands to the services concerned alone.
+  secret =
+    credential: what: more:
+    mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = "/run/agenix/${credential}";
+      description = ''
+        A file outside the store with ${what}. systemd hands it to those alone that need it (LoadCredential=), so it may be root's with
+        mode 0400. With `null` the file azaion.${credential} in /etc/credstore or /run/credstore is taken, where there is
+        one. ${more}
+      '';
+    };
   keys = import ./settings.nix { inherit lib; };
   value = (pkgs.formats.yaml { }).type;
   # Sections are submodules, so that a key nobody knows stays visible to the assertion that names it.
@@ -43,6 +56,8 @@ let
     rabbitmq = "The broker that the queue reads.";
     training = "A training run.";
     export = "The export of a trained model.";
+    backup = "Backups of the tree.";
+    alerts = "How alerts are told, beside the status.";
   };
 in
 {
@@ -89,6 +104,17 @@ in
         With `null` the file azaion.rabbitmq-password in /etc/credstore or /run/credstore is taken, where there is one.
       '';
     };
+
+    secrets.backupPassword =
+      secret "backup-password" "the password that encrypts backups"
+        "Keep a copy elsewhere: without it nothing can be restored.";
+    secrets.backupS3AccessKey =
+      secret "backup-s3-access-key" "the access key of the S3 server that backups go to"
+        "";
+    secrets.backupS3SecretKey = secret "backup-s3-secret-key" "the secret key that belongs to it" "";
+    secrets.backupRcloneConfig =
+      secret "backup-rclone-config" "rclone's configuration, with the remote that backups go to"
+        "";
 
     broker = {
       enable = lib.mkEnableOption "a RabbitMQ on this machine with the stream plugin, for the queue here";
@@ -143,6 +169,38 @@ in
         service. `settings.training.new_annotations` says how many are enough, `settings.training.hours` when'';
       memoryMax = limit "24G" "Most memory that a run may hold (MemoryMax=).";
       cpuQuota = limit "1600%" "Most processor time (CPUQuota=).";
+    };
+
+    secrets.smtpPassword = secret "smtp-password" "the password of the account that sends alerts" "";
+    secrets.webhookUrl = secret "webhook-url" "the address of the webhook that alerts are posted to" "";
+    secrets.pingUrl =
+      secret "ping-url"
+        "an address that is called after each check, so that somebody else notices when it is not"
+        "";
+
+    health = {
+      enable = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether azaion-health looks after this machine: checks every five and thirty minutes, alerts, metrics, the status page.";
+      };
+      package = package "azaion-health" "Health alone; its closure holds no libtorch.";
+    };
+
+    backup = {
+      enable = lib.mkEnableOption "azaion-backup: a backup every night and a restore for practice every week, to `settings.backup.repository`";
+      package = package "azaion-backup" "Backups alone; its closure holds no libtorch.";
+      addresses = mkOption {
+        type = types.listOf types.nonEmptyStr;
+        default = [ ];
+        example = [ "192.0.2.20/32" ];
+        description = ''
+          Addresses or networks that backups may talk to beside this machine (IPAddressAllow=): the server's, and the
+          resolver's where names are not looked up on this machine. Not needed for a folder.
+        '';
+      };
+      memoryMax = limit "4G" "Most memory that a backup may hold (MemoryMax=).";
+      cpuQuota = limit "100%" "Most processor time (CPUQuota=).";
     };
 
     journalRetention = mkOption {

@@ -131,4 +131,65 @@ in
       key positive 1280
         "Side of the exported model's square input in pixels; a multiple of 32.";
   };
+
+  alerts = {
+    maintenance =
+      key (orNone text) null
+        "When nothing is told: `Sun 02:00-04:00, daily 23:30-00:30`, in this machine's time.";
+    smtp_host = key (orNone text) null "The mail server. Without it no mail is sent.";
+    smtp_port = key types.port 587 "Its port.";
+    smtp_security =
+      key text "starttls"
+        "`starttls` (needed), `tls` (from the first byte) or `none` (only for a server on this machine).";
+    smtp_ca_file =
+      key file null
+        "Certificates (PEM) that vouch for the mail server, instead of the system's.";
+    smtp_user = key (orNone text) null "The account that sends; without it nobody logs in.";
+    smtp_password_file =
+      key file null
+        "A file outside the store that holds its password and that the suite's user may read. Prefer `services.azaion.secrets.smtpPassword`.";
+    mail_from = key (orNone text) null "The sender's address.";
+    mail_to = key (orNone text) null "Who is told: addresses, with commas between them.";
+    webhook_file =
+      key file null
+        "A file outside the store that holds the webhook's address. Prefer `services.azaion.secrets.webhookUrl`.";
+    webhook_format =
+      key text "json"
+        "What is posted there: `json` (all there is to tell), `slack` or `ntfy`.";
+    ping_file =
+      key file null
+        "A file outside the store that holds an address that is called after each check. Prefer `services.azaion.secrets.pingUrl`.";
+    runbook = key text "docs/RUNBOOK.md" "Where the runbook is; alerts name their entry in it.";
+  };
+
+  backup = {
+    repository = key (orNone (
+      types.strMatching "/.+|s3:https?://.+/.+|rclone:.+:.*"
+    )) null "Where backups go: a folder, `s3:https://HOST/BUCKET/PREFIX` or `rclone:REMOTE:PATH`.";
+    password_file =
+      key file null
+        "A file outside the store that holds the password that encrypts them and that the suite's user may read. Prefer `services.azaion.secrets.backupPassword`.";
+    s3_region = key text "us-east-1" "S3: the region, where the server asks for one.";
+    s3_access_key_file =
+      key file null
+        "S3: a file that holds the access key. Prefer `services.azaion.secrets.backupS3AccessKey`.";
+    s3_secret_key_file =
+      key file null
+        "S3: a file that holds the secret key. Prefer `services.azaion.secrets.backupS3SecretKey`.";
+    rclone_config_file =
+      key file null
+        "rclone: its configuration, which holds the remote. Prefer `services.azaion.secrets.backupRcloneConfig`.";
+    keep_daily = key types.ints.unsigned 7 "The last backup of so many days is kept.";
+    keep_weekly = key types.ints.unsigned 5 "The last backup of so many weeks is kept.";
+    keep_monthly = key types.ints.unsigned 12 "The last backup of so many months is kept.";
+    check_parts =
+      key types.ints.unsigned 30
+        "Each backup is followed by a check that reads one of so many parts of the data back, in turn; 0 reads none.";
+    drill_files =
+      key types.ints.unsigned 50
+        "Files that a drill restores, drawn anew each time, beside the model and the last checkpoint.";
+    datasets =
+      key types.bool false
+        "Whether datasets are backed up whole. Without it their manifests are, of which they can be formed again.";
+  };
 }

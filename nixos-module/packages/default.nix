@@ -104,6 +104,33 @@ let
     units = [ "azaion-queue.service" ];
   };
 
+  azaion-backup = rust {
+    pname = "azaion-backup";
+    crate = "backup";
+    program = "azaion-backup";
+    description = "Backs the tree up in restic's format, and brings it back";
+    units = [
+      "azaion-backup.service"
+      "azaion-backup.timer"
+      "azaion-backup-drill.service"
+      "azaion-backup-drill.timer"
+    ];
+  };
+
+  azaion-health = rust {
+    pname = "azaion-health";
+    crate = "health";
+    program = "azaion-health";
+    description = "Looks after everything: checks, alerts, metrics, status";
+    units = [
+      "azaion-health.service"
+      "azaion-health.timer"
+      "azaion-health.path"
+      "azaion-health-full.service"
+      "azaion-health-full.timer"
+    ];
+  };
+
   azaion-train = train "" libtorch-cpu;
   azaion-train-cuda = train "-cuda" libtorch-cuda;
 
@@ -123,6 +150,8 @@ in
   inherit
     azaion
     azaion-queue
+    azaion-backup
+    azaion-health
     azaion-train
     azaion-train-cuda
     libtorch-cpu
@@ -133,6 +162,8 @@ in
   azaion-suite = together [
     azaion
     azaion-queue
+    azaion-backup
+    azaion-health
     azaion-train
   ];
 }

@@ -94,6 +94,7 @@ let
         }
       );
       targets = named unit;
+      paths = named (unit // { pathConfig = directives; });
       timers = named (unit // { timerConfig = directives; });
       tmpfiles.rules = strings;
     };

@@ -354,8 +354,8 @@ fn detect(
         thread::sleep(LOOK);
     };
     if !status.success() {
-        let words = fs::read_to_string(&err).unwrap_or_default();
-        return Err(one_line(&format!("{status}: {words}")));
+        let words = one_line(&fs::read_to_string(&err).unwrap_or_default());
+        return Err(format!("{status}: {words}").trim_end_matches(": ").to_owned());
     }
     let answer = fs::read(&out).map_err(|error| error.to_string())?;
     let answer: serde_json::Value =

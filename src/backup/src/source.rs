@@ -157,8 +157,10 @@ impl Entries {
                 self.reading(path, found?, None)?
             }
             Origin::Bytes(bytes) => {
+                // The library takes a file of the same size and time for the same file.
                 let meta = Metadata {
                     mode: Some(MODE),
+                    mtime: Some(Timestamp::now()),
                     size: bytes.len() as u64,
                     ..Metadata::default()
                 };

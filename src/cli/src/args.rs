@@ -35,6 +35,18 @@ pub enum Command {
     /// Work with model files: val measures one on a dataset, convert writes it in the other format.
     #[command(disable_help_flag = true)]
     Model(Passed),
+    /// Back the tree up and bring it back: run, list, check, drill, restore.
+    #[command(disable_help_flag = true)]
+    Backup(Passed),
+    /// Look after everything once: checks, alerts, status page. Exit code 2 where something was found.
+    #[command(disable_help_flag = true)]
+    Health(Passed),
+    /// What the last look found, as text or JSON.
+    #[command(disable_help_flag = true)]
+    Status(Passed),
+    /// Alerts: what stands, whether messages arrive, what is not to be told for a while.
+    #[command(disable_help_flag = true)]
+    Alerts(Passed),
     /// Turn existing datasets into annotation messages.
     #[command(subcommand)]
     Import(ImportCommand),
@@ -344,7 +356,7 @@ pub struct AlertArgs {
     pub root: Option<PathBuf>,
 }
 
-/// What is handed on to the training program as it is, `--help` included.
+/// What is handed on to the program behind a verb as it is, `--help` included.
 #[derive(Debug, Args)]
 pub struct Passed {
     /// See --help.

@@ -1,8 +1,10 @@
-//! What the operator's tool `azaion` is made of: one module a command, the way to its sister `azaion-train`, and what the
-//! two share: import, console, and the drawn scenes of the demo. Nothing here needs libtorch.
+//! What the operator's tool `azaion` is made of: one module a command, the way to its sisters `azaion-train` and
+//! `azaion-backup`, and what the training program shares with it: import, console, and the drawn scenes of the demo. Nothing here
+//! needs libtorch.
 
 pub mod alert;
 pub mod args;
+pub mod behind;
 pub mod check;
 pub mod config;
 pub mod console;
@@ -19,5 +21,4 @@ pub mod runs;
 pub mod scenes;
 pub mod top;
 pub mod train;
-pub mod trainer;
 pub mod tree;

@@ -2,13 +2,14 @@
 
 use cli::{
     alert,
-    args::{AlertArgs, Cli, Command, ImportCommand},
+    args::{AlertArgs, Cli, Command, ImportCommand, Passed},
+    behind::{BACKUP, HEALTH, TRAINER},
     check, config, console, dataset, deploy, import_yolo,
     program::{level, level_beside_report, parse, told},
-    queue, runs, top, train, trainer,
+    queue, runs, top, train,
 };
 use service::{log, shutdown::Shutdown};
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 fn main() -> ExitCode {
     match parse() {
@@ -19,9 +20,17 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Demo(passed) => Err(trainer::become_it(cli.verbose, "demo", &passed).into()),
-        Command::Detect(passed) => Err(trainer::become_it(cli.verbose, "detect", &passed).into()),
-        Command::Model(passed) => Err(trainer::become_it(cli.verbose, "model", &passed).into()),
+        Command::Demo(passed) => Err(train_as("demo", cli.verbose, passed)),
+        Command::Detect(passed) => Err(train_as("detect", cli.verbose, passed)),
+        Command::Model(passed) => Err(train_as("model", cli.verbose, passed)),
+        Command::Backup(passed) => Err(BACKUP
+            .become_it("azaion backup", cli.verbose, passed.arguments)
+            .into()),
+        Command::Health(passed) => Err(HEALTH
+            .become_it("azaion health", cli.verbose, passed.arguments)
+            .into()),
+        Command::Status(passed) => Err(health_as("status", cli.verbose, passed)),
+        Command::Alerts(passed) => Err(health_as("alerts", cli.verbose, passed)),
         Command::Import(ImportCommand::Yolo(args)) => {
             let shutdown = at_work(cli.verbose)?;
             import_yolo::run(&args, &shutdown)
@@ -69,6 +78,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             deploy::run(&command, &Shutdown::install()?)
         }
     }
+}
+
+/// Becomes the training program, for one of its verbs.
+fn train_as(verb: &str, verbose: u8, passed: Passed) -> anyhow::Error {
+    let arguments = std::iter::once(OsString::from(verb)).chain(passed.arguments);
+    TRAINER.become_it("azaion", verbose, arguments).into()
+}
+
+/// A verb of the program that looks after everything.
+fn health_as(verb: &str, verbose: u8, passed: Passed) -> anyhow::Error {
+    let arguments = std::iter::once(OsString::from(verb)).chain(passed.arguments);
+    HEALTH.become_it("azaion", verbose, arguments).into()
 }
 
 /// Logs for a person, and signals as a flag.

@@ -8,8 +8,9 @@
 mod new;
 
 use crate::{
+    behind::TRAINER,
     manager::{self, answer},
-    program, trainer,
+    program,
     tree::TreeArgs,
 };
 use ::runs::{AfterBoot, LOCK, Phase, RUNS, Run, Status};
@@ -116,7 +117,7 @@ fn start(tree: &TreeArgs) -> Result<ExitCode> {
     if tree.root.is_some() {
         bail!("a run begins by a configuration: name it with --config");
     }
-    let path = trainer::find()?;
+    let path = TRAINER.find()?;
     let error = Command::new(&path).arg("--config").arg(&tree.config).exec();
     Err(error).with_context(|| format!("cannot start {}", path.display()))
 }

@@ -8,7 +8,7 @@ use crate::{
     Grade, Reading,
     alerts::{Book, Notice, Occasion, Standing, record, silence},
     catalog,
-    checks::{self, Context, Facts},
+    checks::{self, Context, Found},
     deliver::{self, Deliverer, Outcome},
     kept, metrics, page,
     past::{Past, Sample},
@@ -21,7 +21,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 use store::atomic;
 
@@ -34,6 +35,8 @@ const METRICS: &str = "status/metrics/health.prom";
 pub const PAGE: &str = "status/index.html";
 /// One pass at a time.
 const LOCK: &str = "status/.azaion-health.lock";
+/// How long the one before may take to its end: it looks without the lock, and tells for eight seconds at most.
+const BUSY: Duration = Duration::from_secs(12);
 /// Lines of the journal that go with an alert, and how long they are waited for.
 const LINES: &str = "20";
 const JOURNAL: Duration = Duration::from_secs(2);
@@ -71,41 +74,34 @@ pub fn run(config: Config, config_file: &Path, full: bool) -> Result<Outcomes, E
     let root = config.root_dir.clone();
     let folder = root.join("status");
     fs::create_dir_all(&folder).map_err(|source| Error::Folder { path: folder, source })?;
-    let _lock = match store::Lock::take(&root.join(LOCK)) {
-        Ok(lock) => Some(lock),
-        Err(error) if is_held(&root) => return Err(Error::Busy(error)),
-        // A disk that is full or read-only: that is what is to be told.
-        Err(error) => {
-            tracing::warn!(%error, "no lock can be taken");
-            None
-        }
-    };
     let credentials = Credentials::from_systemd();
     let deliverer = Deliverer::of(&config, &credentials);
-    let mut past = Past::read(&root.join(PAST));
-    let mut book: Book = kept::read(&root.join(BOOK), crate::alerts::VERSION).unwrap_or_default();
     let silences = silences(&root, &config);
-    let waiting = deliver::waiting(&root, deliverer.channels());
     let context = Arc::new(Context {
         paths: queue::verbs::layout(&config),
         config_file: config_file.to_owned(),
         credentials,
         now: Timestamp::now(),
-        past: past.clone(),
-        book: book.clone(),
+        past: Past::read(&root.join(PAST)),
+        book: book(&root),
         proc: "/proc".into(),
         run: "/run".into(),
         full,
         config,
     });
     let mut found = checks::run(&context);
-    found.readings.extend(waiting);
-    remember(&mut past, &context, &found.facts, &found.readings);
+    // Looking may take minutes, and a pass that is quick does not wait for that; what follows is for one at a time.
+    let _lock = lock(&root)?;
+    let (mut past, mut book) = (Past::read(&root.join(PAST)), book(&root));
+    let now = Timestamp::now();
+    found
+        .readings
+        .extend(deliver::waiting(&root, deliverer.channels()));
+    remember(&mut past, &context, &found, now);
     if !full {
         // What only a full pass looks at is as it was then.
         found.readings.extend(past.full_readings.iter().cloned());
     }
-    let now = context.now;
     let mut taken = std::mem::take(&mut book.taken);
     let events = record::news(&root.join(store::alerts::ALERTS), &mut taken, now).unwrap_or_else(|error| {
         let what = format!("records of alerts cannot be read: {error}");
@@ -152,8 +148,26 @@ pub fn run(config: Config, config_file: &Path, full: bool) -> Result<Outcomes, E
     Ok(Outcomes { status, told })
 }
 
-fn is_held(root: &Path) -> bool {
-    matches!(store::locked_by(&root.join(LOCK)), Ok(Some(_)))
+/// The lock, for which it is waited a little.
+fn lock(root: &Path) -> Result<Option<store::Lock>, Error> {
+    let path = root.join(LOCK);
+    let begun = Instant::now();
+    loop {
+        match store::Lock::take(&path) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if matches!(store::locked_by(&path), Ok(Some(_))) => {
+                if begun.elapsed() >= BUSY {
+                    return Err(Error::Busy(error));
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            // A disk that is full or read-only: that is what is to be told.
+            Err(error) => {
+                tracing::warn!(%error, "no lock can be taken");
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// What operators and the configuration do not want to hear now.
@@ -184,26 +198,30 @@ pub fn book(root: &Path) -> Book {
 }
 
 /// What the next pass is to know.
-fn remember(past: &mut Past, context: &Context, facts: &Facts, readings: &[Reading]) {
-    let now = context.now;
-    past.sample(Sample {
-        at: now,
-        offset: facts.offset,
-        lag: facts.lag,
-        quarantined: facts.quarantined,
-        used: facts.disk.as_ref().map(checks::disk::Disk::used),
-    });
-    past.at = Some(now);
-    if let Some((uptime_s, boot_id)) = &facts.boot {
-        (past.uptime_s, past.boot_id) = (*uptime_s, boot_id.clone());
+fn remember(past: &mut Past, context: &Context, found: &Found, now: Timestamp) {
+    let (facts, at) = (&found.facts, context.now);
+    // A quick pass that began later, while this one still looked, knows better. One from the future was before the clock was set
+    // back.
+    if past.at.is_none_or(|last| last <= at || last > now) {
+        past.sample(Sample {
+            at,
+            offset: facts.offset,
+            lag: facts.lag,
+            quarantined: facts.quarantined,
+            used: facts.disk.as_ref().map(checks::disk::Disk::used),
+        });
+        past.at = Some(at);
+        if let Some((uptime_s, boot_id)) = &facts.boot {
+            (past.uptime_s, past.boot_id) = (*uptime_s, boot_id.clone());
+        }
+        past.oom_kills = facts.oom_kills.or(past.oom_kills);
+        for unit in facts.units.iter().flatten() {
+            past.restarts
+                .entry(unit.name.clone())
+                .or_default()
+                .count(unit.restarts, at);
+        }
     }
-    for unit in facts.units.iter().flatten() {
-        past.restarts
-            .entry(unit.name.clone())
-            .or_default()
-            .count(unit.restarts, now);
-    }
-    past.oom_kills = facts.oom_kills.or(past.oom_kills);
     if let Some(gpus) = &facts.gpus {
         past.gpus = past.gpus.max(gpus.len());
     }
@@ -211,15 +229,12 @@ fn remember(past: &mut Past, context: &Context, facts: &Facts, readings: &[Readi
         past.folders = Some(folders.clone());
     }
     if context.full {
-        past.full_at = Some(now);
+        past.full_at = Some(at);
         let names: Vec<_> = checks::full_only().collect();
-        past.full_readings = readings
-            .iter()
-            .filter(|one| {
-                names.contains(&one.check.as_str()) && one.alert.as_deref() != Some(catalog::CHECK_BROKEN)
-            })
-            .cloned()
-            .collect();
+        let is_of_full = |one: &&Reading| {
+            names.contains(&one.check.as_str()) && one.alert.as_deref() != Some(catalog::CHECK_BROKEN)
+        };
+        past.full_readings = found.readings.iter().filter(is_of_full).cloned().collect();
     }
 }
 

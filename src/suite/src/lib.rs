@@ -18,13 +18,26 @@ pub use stage::Stage;
 pub use unit::Unit;
 
 /// The services of the suite, in `units/`.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 10] = [
     "azaion-config.service",
     "azaion-queue.service",
     "azaion-train.service",
     "azaion-train-resume.service",
     "azaion-train-new.service",
     "azaion-alert@.service",
+    "azaion-backup.service",
+    "azaion-backup-drill.service",
+    "azaion-health.service",
+    "azaion-health-full.service",
+];
+
+/// The timers of the suite, in `units/`.
+pub const TIMERS: [&str; 5] = [
+    "azaion-train-new.timer",
+    "azaion-backup.timer",
+    "azaion-backup-drill.timer",
+    "azaion-health.timer",
+    "azaion-health-full.timer",
 ];
 
 /// The repository that this crate lies in.

@@ -13,7 +13,7 @@ use crate::repository;
 
 const UNITS: &str = "usr/lib/systemd/system";
 /// What the units execute.
-const PROGRAMS: [&str; 4] = ["azaion", "azaion-queue", "azaion-train", "sh"];
+const PROGRAMS: [&str; 5] = ["azaion", "azaion-backup", "azaion-queue", "azaion-train", "sh"];
 
 /// The root; gone when dropped.
 #[derive(Debug)]

@@ -324,6 +324,25 @@ fn a_package_brings_its_units_with_its_own_programs_in_them() {
             .as_slice(),
         ),
         ("azaion-queue", &["systemd/system/azaion-queue.service"]),
+        (
+            "azaion-backup",
+            &[
+                "systemd/system/azaion-backup.service",
+                "systemd/system/azaion-backup.timer",
+                "systemd/system/azaion-backup-drill.service",
+                "systemd/system/azaion-backup-drill.timer",
+            ],
+        ),
+        (
+            "azaion-health",
+            &[
+                "systemd/system/azaion-health.service",
+                "systemd/system/azaion-health.timer",
+                "systemd/system/azaion-health.path",
+                "systemd/system/azaion-health-full.service",
+                "systemd/system/azaion-health-full.timer",
+            ],
+        ),
         ("azaion-train", &["systemd/system/azaion-train.service"]),
     ] {
         let script = copy
@@ -367,7 +386,7 @@ fn the_queue_and_the_operators_tool_are_built_without_libtorch() {
         let attribute = format!("packages.x86_64-linux.{package}.drvAttrs");
         copy.output(&attribute).unwrap().to_string()
     };
-    for package in ["azaion", "azaion-queue"] {
+    for package in ["azaion", "azaion-queue", "azaion-backup", "azaion-health"] {
         assert!(!inputs(package).contains("libtorch"), "{package}");
     }
     assert!(inputs("azaion-train").contains("libtorch-cpu"));

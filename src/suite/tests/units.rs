@@ -1,7 +1,7 @@
 //! The units as they ship: what systemd's own tools say of them, and the promises that each of them makes.
 #![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
 
-use suite::{SERVICES, Stage, Unit, missing, repository};
+use suite::{SERVICES, Stage, TIMERS, Unit, missing, repository};
 
 /// Most exposure of a service without a GPU, and of one with.
 const TIGHT: f64 = 1.5;
@@ -65,7 +65,9 @@ fn systemd_finds_nothing_in_the_units_and_in_what_they_depend_on() {
     }
     let stage = Stage::new().unwrap();
     let mut units = SERVICES.to_vec();
-    units.extend(["azaion.target", "azaion-train-new.timer"]);
+    units.push("azaion.target");
+    units.extend(TIMERS);
+    units.push("azaion-health.path");
     assert_eq!(stage.verify(&units).unwrap(), Vec::<String>::new());
 
     stage
@@ -91,6 +93,10 @@ fn no_service_is_more_exposed_than_its_work_asks_for() {
         ("azaion-train-resume.service", TIGHT),
         ("azaion-train-new.service", TIGHT),
         ("azaion-alert@.service", TIGHT),
+        ("azaion-backup.service", TIGHT),
+        ("azaion-backup-drill.service", TIGHT),
+        ("azaion-health.service", WITH_GPU),
+        ("azaion-health-full.service", WITH_GPU),
     ] {
         let exposure = stage.exposure(name).unwrap();
         println!("{name}: {exposure}");
@@ -187,8 +193,43 @@ fn every_failure_raises_the_alert_but_the_alerts_own() {
 }
 
 #[test]
-fn a_configuration_that_fails_its_check_blocks_queue_and_training() {
-    for name in ["azaion-queue.service", "azaion-train.service"] {
+fn a_timer_makes_up_for_what_it_missed_and_no_two_machines_come_at_once() {
+    for name in TIMERS {
+        let timer = unit(name);
+        assert_eq!(timer.get("Timer", "Persistent"), Some("yes"), "{name}");
+        assert!(timer.get("Timer", "RandomizedDelaySec").is_some(), "{name}");
+        assert_eq!(timer.get("Install", "WantedBy"), Some("timers.target"), "{name}");
+        assert!(
+            SERVICES.contains(&name.replace(".timer", ".service").as_str()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_backup_writes_in_status_alone_and_leaves_processor_and_disk_to_the_others() {
+    for name in ["azaion-backup.service", "azaion-backup-drill.service"] {
+        let unit = unit(name);
+        assert_eq!(
+            unit.all("Service", "ReadWritePaths"),
+            ["/azaion/status"],
+            "{name}"
+        );
+        assert_eq!(unit.get("Service", "IPAddressAllow"), Some("localhost"), "{name}");
+        for weight in ["CPUWeight", "IOWeight"] {
+            assert_eq!(unit.get("Service", weight), Some("20"), "{name}: {weight}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_fails_its_check_blocks_queue_training_and_backups() {
+    for name in [
+        "azaion-queue.service",
+        "azaion-train.service",
+        "azaion-backup.service",
+        "azaion-backup-drill.service",
+    ] {
         let unit = unit(name);
         assert!(
             words(&unit, "Requires").contains(&"azaion-config.service"),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! target/dist/
-//!   bin/           azaion, azaion-queue, azaion-train (which takes libtorch from where `cargo xtask setup` puts it)
+//!   bin/           azaion, azaion-queue, azaion-backup, azaion-health, azaion-train (which takes libtorch from where `cargo xtask setup` puts it)
 //!   units/         the units, users and tree, as they are in the workspace
 //!   sbom.cdx.json  what is in the programs
 //!   SHA256SUMS     of all of it, written last

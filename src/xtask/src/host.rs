@@ -1,16 +1,18 @@
-//! What units and module are tested with: systemd's offline tools, its containers, and Nix. All of it is in Debian; on NixOS and
-//! elsewhere it is there already or named.
+//! What units, module and backups are tested with: systemd's offline tools, its containers, Nix, restic and rclone. All of it is in
+//! Debian; on NixOS and elsewhere it is there already or named.
 
 use crate::apt::{self, Missing};
 use crate::workspace::Env;
 
 /// A program, and the package of Debian that brings it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("systemd-analyze", "systemd"),
     ("systemd-nspawn", "systemd-container"),
     ("nsenter", "util-linux"),
     ("ip", "iproute2"),
     ("nix", "nix-bin"),
+    ("restic", "restic"),
+    ("rclone", "rclone"),
 ];
 
 /// Brings all of them; gives an error for each that cannot be had.

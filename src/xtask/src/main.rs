@@ -212,7 +212,10 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Ok(exit(report.is_ok(), FAILED))
         }
         Verb::Bench { name, json } => {
-            if !matches!(name, bench::Name::Queue | bench::Name::Dataset) {
+            if !matches!(
+                name,
+                bench::Name::Queue | bench::Name::Dataset | bench::Name::Backup
+            ) {
                 setup(&workspace, Wheels::Fetch)?;
             }
             let report = bench::run(name, &workspace, &process_env)?;

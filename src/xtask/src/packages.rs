@@ -20,7 +20,7 @@ pub struct Shipped {
 }
 
 /// Every program that is handed on. The packages of `nixos-module/packages` are the same ones.
-pub const SHIPPED: [Shipped; 3] = [
+pub const SHIPPED: [Shipped; 5] = [
     Shipped {
         package: "cli",
         program: "azaion",
@@ -28,6 +28,14 @@ pub const SHIPPED: [Shipped; 3] = [
     Shipped {
         package: "queue",
         program: "azaion-queue",
+    },
+    Shipped {
+        package: "backup",
+        program: "azaion-backup",
+    },
+    Shipped {
+        package: "health",
+        program: "azaion-health",
     },
     Shipped {
         package: "trainer",

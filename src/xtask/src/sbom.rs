@@ -308,6 +308,8 @@ mod tests {
         for part in [
             "azaion",
             "azaion-queue",
+            "azaion-backup",
+            "azaion-health",
             "azaion-train",
             "store",
             "tokio",

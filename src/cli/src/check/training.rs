@@ -1,7 +1,7 @@
 //! Training: the training program takes two steps on drawn images, on the device that the configuration names.
 
 use super::{Context, Finding};
-use crate::trainer::{self, TrainerError};
+use crate::behind::{BehindError, TRAINER};
 use service::child;
 use std::{io, process::Command, time::Duration};
 
@@ -9,17 +9,17 @@ use std::{io, process::Command, time::Duration};
 const LIMIT: Duration = Duration::from_secs(150);
 
 pub(super) fn look(context: &Context) -> Vec<Finding> {
-    let program = match trainer::find() {
+    let program = match TRAINER.find() {
         Ok(program) => program,
-        Err(error @ TrainerError::Missing { .. }) => {
+        Err(error @ BehindError::Missing { .. }) => {
             let next = "install the training package where this machine is to train";
             return vec![Finding::note(
-                trainer::PROGRAM,
+                TRAINER.program,
                 format!("not tried: {error}"),
                 next,
             )];
         }
-        Err(error) => return vec![Finding::problem(trainer::PROGRAM, error, "install it again")],
+        Err(error) => return vec![Finding::problem(TRAINER.program, error, "install it again")],
     };
     let mut command = Command::new(&program);
     command.args([

@@ -24,8 +24,8 @@ fn the_operators_tool_needs_no_libtorch() {
 fn help_lists_every_verb() {
     let mut shown = azaion(&["--help"]).assert().success();
     for verb in [
-        "demo", "detect", "model", "import", "queue", "dataset", "why", "blame", "config", "check", "alert",
-        "runs", "train", "top",
+        "demo", "detect", "model", "backup", "import", "queue", "dataset", "why", "blame", "config", "check",
+        "alert", "runs", "train", "top",
     ] {
         shown = shown.stdout(contains(format!("\n  {verb} ")));
     }
@@ -51,6 +51,32 @@ fn a_verb_that_needs_libtorch_goes_to_the_program_beside_with_every_argument() {
         assert_eq!(String::from_utf8_lossy(&done.stdout), passed, "{arguments:?}");
         assert_eq!(done.status.code(), Some(75), "{arguments:?}");
     }
+}
+
+#[test]
+fn backups_are_another_programs_and_its_verbs_go_there_as_they_are() {
+    let (folder, own) = beside("exit 1");
+    let there = folder.path().join("azaion-backup");
+    program(&there, "printf '%s|' \"$@\"; exit 75");
+    for (arguments, passed) in [
+        (&["backup", "run"][..], "run|"),
+        (&["backup", "--help"], "--help|"),
+        (
+            &["-v", "backup", "restore", "--to", "a b"],
+            "-v|restore|--to|a b|",
+        ),
+    ] {
+        let done = Command::new(&own).args(arguments).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&done.stdout), passed, "{arguments:?}");
+        assert_eq!(done.status.code(), Some(75), "{arguments:?}");
+    }
+    fs::remove_file(there).unwrap();
+    assert_cmd::Command::new(own)
+        .args(["backup", "run"])
+        .env("PATH", "/nowhere")
+        .assert()
+        .code(1)
+        .stderr(contains("install the backup package"));
 }
 
 #[test]

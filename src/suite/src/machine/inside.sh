@@ -20,7 +20,7 @@ install -m 644 "$units"/*.service "$units"/*.target "$units"/*.timer usr/lib/sys
 install -m 644 "$units"/sysusers.d/azaion.conf usr/lib/sysusers.d/
 install -m 644 "$units"/tmpfiles.d/azaion.conf usr/lib/tmpfiles.d/
 # Links, so that another generation can take their place.
-for program in azaion azaion-queue azaion-train; do ln -sf "/usr/libexec/azaion/$program" "usr/bin/$program"; done
+for program in azaion azaion-queue azaion-train azaion-backup; do ln -sf "/usr/libexec/azaion/$program" "usr/bin/$program"; done
 
 # Version 1 controllers come read-only; in a namespace of control groups only the machine's own are seen.
 # shellcheck disable=SC2016

@@ -30,9 +30,15 @@ const NEEDED: [(&str, &str); 3] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
 ];
-/// What the units execute; the last one only where it is built.
-const PROGRAMS: [&str; 3] = ["azaion", "azaion-queue", "azaion-train"];
-const OPTIONAL: &str = "azaion-train";
+/// What the units execute; the last ones only where they are built.
+const PROGRAMS: [&str; 5] = [
+    "azaion",
+    "azaion-queue",
+    "azaion-train",
+    "azaion-backup",
+    "azaion-health",
+];
+const OPTIONAL: [&str; 3] = ["azaion-train", "azaion-backup", "azaion-health"];
 /// Where the machine has libtorch, if this workspace does: out of the home that units cannot see.
 pub const LIBTORCH: &str = "/usr/libexec/azaion/libtorch";
 /// A second where nothing else runs.
@@ -423,7 +429,7 @@ fn programs() -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
         let path = folder.join(program);
         if path.is_file() {
             found.push((fs::canonicalize(path)?, program));
-        } else if program != OPTIONAL {
+        } else if !OPTIONAL.contains(&program) {
             bail!("{} is not built: cargo build -p cli -p queue", path.display());
         }
     }

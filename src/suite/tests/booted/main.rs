@@ -2,6 +2,7 @@
 //! after the promise that it holds the suite to, and boots a machine of its own.
 #![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
 
+mod backup;
 mod deploy;
 mod journal;
 mod queue;

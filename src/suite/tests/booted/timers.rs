@@ -1,4 +1,4 @@
-//! Timers of systemd on a unit of the suite. The suite has none of its own yet.
+//! Timers of systemd on a unit of the suite. Its own are those of backups.
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 //! and both sides of a ratio should feel it alike. A ratio is the median of the rounds' ratios, a rate the median of all
 //! repetitions. The first turn of every contender warms it up and is not counted.
 
+mod backup;
 mod contender;
 mod dataset;
 mod memory;
@@ -42,6 +43,7 @@ pub fn run(name: Name, workspace: &Workspace, env: Env<'_>) -> anyhow::Result<Re
         Name::Queue => Report::Queue(trial::bench(workspace, env)?),
         Name::Dataset => Report::Dataset(dataset::measure(workspace, env)?),
         Name::Resume => Report::Resume(resume::measure(workspace)?),
+        Name::Backup => Report::Backup(backup::measure(workspace, env)?),
         Name::Step | Name::Loader | Name::Infer | Name::Memory => beside_reference(name, workspace, env)?,
     };
     let folder = workspace.root().join("target/bench");
@@ -83,6 +85,8 @@ pub enum Report {
     Dataset(dataset::Report),
     /// Seconds of epochs and starts.
     Resume(resume::Report),
+    /// Seconds of backups, side by side.
+    Backup(backup::Report),
 }
 
 impl Report {
@@ -95,6 +99,7 @@ impl Report {
             Self::Queue(report) => report.json(),
             Self::Dataset(report) => report.json(),
             Self::Resume(report) => report.json(),
+            Self::Backup(report) => report.json(),
         }
     }
 }
@@ -107,6 +112,7 @@ impl fmt::Display for Report {
             Self::Queue(report) => report.fmt(f),
             Self::Dataset(report) => report.fmt(f),
             Self::Resume(report) => report.fmt(f),
+            Self::Backup(report) => report.fmt(f),
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Name {
     Memory,
     /// The queue's daemon beside a consumer in Python
     Queue,
+    /// A first backup and a later one beside restic
+    Backup,
     /// Forming a dataset of 100,000 annotations beside cp -r and the reference package's cache
     Dataset,
     /// A checkpoint as a share of an epoch's time, and how soon a run goes on
@@ -33,6 +35,7 @@ impl Name {
             Self::Infer => "infer",
             Self::Memory => "memory",
             Self::Queue => "queue",
+            Self::Backup => "backup",
             Self::Dataset => "dataset",
             Self::Resume => "resume",
         }
@@ -115,7 +118,7 @@ impl Plan {
             Name::Step => Some(step()),
             Name::Loader => Some(loader()),
             Name::Infer => Some(infer()),
-            Name::Memory | Name::Queue | Name::Dataset | Name::Resume => None,
+            Name::Memory | Name::Queue | Name::Dataset | Name::Backup | Name::Resume => None,
         }
     }
 }
