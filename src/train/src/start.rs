@@ -192,7 +192,7 @@ fn change(data: &Path, datasets: [&Dataset; 2]) -> String {
         .collect();
     let more = match gone.len() {
         0 => return "images or labels are others than those of its manifest".to_owned(),
-        ..=NAMED => String::new(),
+        1..=NAMED => String::new(),
         all => format!(", and {} more", all - NAMED),
     };
     let named = gone.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");

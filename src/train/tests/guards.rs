@@ -17,7 +17,7 @@ use std::{
 };
 use train::{
     CHECKPOINT, Error, Event, Faults, Hyper, Memory, Observer, OptimizerChoice, Outcome, Precision,
-    RunOptions, Thermometer, checkpoint::Checkpoint, run,
+    RunOptions, Stage, Thermometer, checkpoint::Checkpoint, run,
 };
 
 /// What happened, in words; `react` may answer.
@@ -229,6 +229,28 @@ fn another_dataset_is_gone_on_with_only_when_that_is_asked_for() {
         incidents[0].contains("another dataset") && incidents[0].contains("goes on anyway"),
         "{incidents:?}"
     );
+}
+
+#[test]
+fn every_piece_of_work_is_told_of_in_its_own_stage() {
+    let (folder, data) = work();
+    let mut options = small(folder.path(), &data);
+    options.hyper.epochs = 2;
+    let mut stages = Vec::new();
+    let mut told = Told {
+        incidents: Vec::new(),
+        react: |event: &Event<'_>| match event {
+            Event::Stage(stage) => stages.push(*stage),
+            Event::Batch { .. } => assert_eq!(stages.last(), Some(&Stage::Training)),
+            Event::Validating { .. } => assert_eq!(stages.last(), Some(&Stage::Validation)),
+            Event::Epoch { .. } | Event::Saving => assert_eq!(stages.last(), Some(&Stage::Export)),
+            _ => {}
+        },
+    };
+    assert!(matches!(run(&options, &mut told).unwrap(), Outcome::Finished(_)));
+    let epoch = [Stage::Training, Stage::Validation, Stage::Export];
+    let end = [Stage::Validation, Stage::Export];
+    assert_eq!(stages, [&epoch[..], &epoch, &end].concat());
 }
 
 /// The table of epochs without its times.

@@ -448,7 +448,11 @@ fn a_clock_that_jumps_changes_neither_the_run_nor_its_name() {
     set(3 * DAY);
     assert!(begin(&jumped, &config).wait().unwrap().success());
 
-    assert_eq!(runs(&root), [name.clone()], "it is one run under one name");
+    assert_eq!(
+        runs(&root),
+        std::slice::from_ref(&name),
+        "it is one run under one name"
+    );
     assert_eq!(name, format!("azaion-{ahead}"));
     assert_eq!(status(&root).unwrap().phase, ::runs::Phase::Finished);
     let left = |place: &Path| {
