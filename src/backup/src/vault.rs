@@ -120,7 +120,7 @@ impl Vault {
             .now()?
             .get_matching_snapshots(|snapshot| snapshot.label == LABEL)
             .map_err(Error::of("list backups", &self.location))?;
-        found.sort_by(|a, b| a.time.timestamp().cmp(&b.time.timestamp()));
+        found.sort_by_key(|snapshot| snapshot.time.timestamp());
         Ok(found)
     }
 

@@ -10,7 +10,7 @@ use backup::{
 use queue::Options;
 use service::{Config, Credentials};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -274,13 +274,11 @@ pub fn comparable(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The names that differ, for a message that can be read.
-pub fn differences(one: &BTreeMap<PathBuf, Vec<u8>>, other: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
-    let names = one.keys().chain(other.keys());
-    let mut differing: Vec<_> = names
+pub fn differences(one: &BTreeMap<PathBuf, Vec<u8>>, other: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
+    let names: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    names
+        .into_iter()
         .filter(|name| one.get(*name) != other.get(*name))
-        .cloned()
-        .collect();
-    differing.sort();
-    differing.dedup();
-    differing
+        .map(|name| name.display().to_string())
+        .collect()
 }
