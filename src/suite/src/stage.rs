@@ -13,7 +13,14 @@ use crate::repository;
 
 const UNITS: &str = "usr/lib/systemd/system";
 /// What the units execute.
-const PROGRAMS: [&str; 5] = ["azaion", "azaion-backup", "azaion-queue", "azaion-train", "sh"];
+const PROGRAMS: [&str; 6] = [
+    "azaion",
+    "azaion-backup",
+    "azaion-queue",
+    "azaion-train",
+    "sh",
+    "azaion-health",
+];
 
 /// The root; gone when dropped.
 #[derive(Debug)]
@@ -39,7 +46,10 @@ impl Stage {
         }
         let stage = Self { root };
         stage.take(&Path::new("/").join(UNITS), &["target", "slice", "socket"])?;
-        stage.take(&repository().join("units"), &["service", "target", "timer"])?;
+        stage.take(
+            &repository().join("units"),
+            &["service", "target", "timer", "path"],
+        )?;
         Ok(stage)
     }
 

@@ -112,7 +112,11 @@ async fn ask() -> Result<Units, String> {
     );
     let listed: Vec<Listed> = reply.body().deserialize().map_err(told)?;
     let mut units = Vec::new();
-    for (name, _, _, active, sub, _, path, ..) in listed {
+    for (name, _, load, active, sub, _, path, ..) in listed {
+        // Others name it, and it is not there.
+        if load == "not-found" {
+            continue;
+        }
         let mut unit = Unit {
             name,
             active,
@@ -185,8 +189,8 @@ fn state(unit: &Unit) -> Option<Reading> {
         says,
         ..
     } = unit;
-    // The alerts' own unit is no news, and templates' instances come and go.
-    if name.starts_with("azaion-alert@") {
+    // Timers and targets have no work that fails; the alerts' own unit is no news.
+    if !name.ends_with(".service") || name.starts_with("azaion-alert@") {
         return None;
     }
     let is_queue = name == QUEUE;

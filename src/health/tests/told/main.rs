@@ -203,7 +203,10 @@ fn what_nobody_takes_waits_and_is_told_when_they_do() {
     // It is not tried again at once, and then it is; a day of answers with 500 loses nothing.
     site.pass();
     let requests = site.web.taken();
-    assert_eq!(requests.iter().filter(|request| request.path != "/ping").count(), 1);
+    assert_eq!(
+        requests.iter().filter(|request| request.path != "/ping").count(),
+        1
+    );
     for _ in 0..24 {
         site.later(60);
         site.pass();
@@ -268,9 +271,7 @@ struct Full(PathBuf);
 impl Full {
     fn over(folder: &std::path::Path) -> Option<Self> {
         let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"])
-            .arg(folder);
+        mount.args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"]).arg(folder);
         let mounted = mount.output().is_ok_and(|done| done.status.success());
         mounted.then(|| Self(folder.to_owned()))
     }

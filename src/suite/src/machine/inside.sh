@@ -16,11 +16,11 @@ echo "$name" >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
 
 # As docs/UNITS.md says for Debian. User and tree are made by the boot.
-install -m 644 "$units"/*.service "$units"/*.target "$units"/*.timer usr/lib/systemd/system/
+install -m 644 "$units"/*.service "$units"/*.target "$units"/*.timer "$units"/*.path usr/lib/systemd/system/
 install -m 644 "$units"/sysusers.d/azaion.conf usr/lib/sysusers.d/
 install -m 644 "$units"/tmpfiles.d/azaion.conf usr/lib/tmpfiles.d/
 # Links, so that another generation can take their place.
-for program in azaion azaion-queue azaion-train azaion-backup; do ln -sf "/usr/libexec/azaion/$program" "usr/bin/$program"; done
+for program in azaion azaion-queue azaion-train azaion-backup azaion-health; do ln -sf "/usr/libexec/azaion/$program" "usr/bin/$program"; done
 
 # Version 1 controllers come read-only; in a namespace of control groups only the machine's own are seen.
 # shellcheck disable=SC2016

@@ -4,6 +4,7 @@
 
 mod backup;
 mod deploy;
+mod health;
 mod journal;
 mod queue;
 mod sandbox;
