@@ -3,6 +3,8 @@
 //! Queue and health write their files here as they do in service. The trainer needs libtorch, so its names are taken from its
 //! source. Rules and files go through `promtool` where that is found (Debian: `prometheus`).
 
+#![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
+
 use health::{catalog::KINDS, metrics, status::Status};
 use queue::{Counters, Progress, standing::Writer};
 use serde_json::{Value, json};
