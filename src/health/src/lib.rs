@@ -11,7 +11,7 @@ pub mod deliver;
 pub mod driver;
 mod forecast;
 mod kept;
-mod metrics;
+pub mod metrics;
 mod page;
 pub mod pass;
 pub mod past;
