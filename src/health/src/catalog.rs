@@ -369,7 +369,7 @@ pub const KINDS: &[Kind] = &[
         hold: AT_ONCE,
         cause: "a file that was copied or edited with the wrong owner or mode",
         done: "programs refuse to read it",
-        next: "chmod 0640 {subject}; then change the secret: others could read it",
+        next: "azaion config check; then change the secret: others could read it",
         covered_by: None,
     },
     Kind {
@@ -412,7 +412,7 @@ pub const KINDS: &[Kind] = &[
         pending: AT_ONCE,
         hold: AT_ONCE,
         cause: "the stream was made anew, or offset.yaml is another machine's",
-        done: "nothing: the queue waits for messages that may never come",
+        done: "nothing: a queue that is started like this ends, and messages wait",
         next: "azaion queue status; docs/RUNBOOK.md says how to set the offset without losing anything",
         covered_by: None,
     },

@@ -13,7 +13,7 @@ const GB: f64 = 1e9;
 
 /// The file's text.
 #[must_use]
-pub fn text(status: &Status, backups: Option<&store::backups::Backups>) -> String {
+pub fn text(status: &Status) -> String {
     let gauge = |name: &str, help: &str| Family::new(Kind::Gauge, name, help);
     let mut utilisation = gauge(
         "gpu_utilization_pct",
@@ -41,6 +41,7 @@ pub fn text(status: &Status, backups: Option<&store::backups::Backups>) -> Strin
             .map(|(_, bytes)| *bytes as f64 / GB)
     };
     let disk = status.disk.as_ref();
+    let backups = status.backups.as_ref();
     let mut alerts = gauge("azaion_alert_firing", "1 while an alert stands.");
     for kind in KINDS {
         let count = status

@@ -4,7 +4,7 @@
 //! every minute, and a few lines of script, where scripts run, say so in bold once it has not been made anew for too long.
 
 use crate::{
-    Grade,
+    Grade, Reading,
     checks::disk::{bytes, hours},
     status::{FRESH, Status},
 };
@@ -29,19 +29,19 @@ pub fn html(status: &Status) -> String {
 fn page(out: &mut String, status: &Status) -> fmt::Result {
     let until = status.at + FRESH;
     let grade = class(status.verdict.grade);
-    write!(
+    writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"refresh\" content=\"60\">\n\
-         <title>{}: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
+         <title>{}: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
         Esc(class(status.verdict.grade)),
         Esc(&status.root)
     )?;
-    write!(
+    writeln!(
         out,
         "<header>\n<p class=\"eyebrow\">azaion, {}</p>\n<div class=\"verdict {grade}\"><h1>{}</h1>\n<p>As of <time datetime=\"{}\">{}</time>; \
          stale after {}.</p></div>\n<p class=\"stale\" id=\"stale\" data-until=\"{until}\" hidden>This page is stale: azaion-health has not \
-         looked since {}. Type: systemctl list-timers 'azaion-*'</p>\n</header>\n",
+         looked since {}. Type: systemctl list-timers 'azaion-*'</p>\n</header>",
         Esc(&status.root),
         Esc(sentence(&status.verdict.line)),
         status.at,
@@ -56,15 +56,16 @@ fn page(out: &mut String, status: &Status) -> fmt::Result {
     disk(out, status)?;
     gpus(out, status)?;
     model(out, status)?;
+    backup(out, status)?;
     units(out, status)?;
     readings(out, status)?;
     history(out, status)?;
     out.push_str("</div>\n");
     let full = status.full_at.map_or_else(|| "never".to_owned(), time);
-    write!(
+    writeln!(
         out,
         "<footer>Made by {}. Full check: {full}. The same as text: <code>azaion status</code></footer>\n</main>\n<script>{SCRIPT}</script>\n\
-         </body>\n</html>\n",
+         </body>\n</html>",
         Esc(&status.by)
     )
 }
@@ -81,10 +82,10 @@ fn alerts(out: &mut String, status: &Status) -> fmt::Result {
             "warning"
         };
         let silenced = if alert.silenced { ", silenced" } else { "" };
-        write!(
+        writeln!(
             out,
             "<li><h3><span class=\"mark {grade}\">{}{silenced}</span> {} {}</h3>\n<p>{}: {}</p>\n<p class=\"note\">Since {}. Type next: \
-             <code>{}</code></p></li>\n",
+             <code>{}</code></p></li>",
             alert.severity,
             Esc(&alert.code),
             Esc(&alert.title),
@@ -102,7 +103,7 @@ fn queue(out: &mut String, status: &Status) -> fmt::Result {
     let queue = &status.queue;
     begin(out, "Queue", "queue", "")?;
     match queue.offset {
-        Some(offset) => write!(out, "<p class=\"big\">{offset} <small>offset</small></p>\n")?,
+        Some(offset) => writeln!(out, "<p class=\"big\">{offset} <small>offset</small></p>")?,
         None => out.push_str("<p class=\"big\">no offset <small>nothing was read yet</small></p>\n"),
     }
     let lag = queue
@@ -114,7 +115,7 @@ fn queue(out: &mut String, status: &Status) -> fmt::Result {
     let quarantined = queue
         .quarantined
         .map_or_else(String::new, |count| format!(", {count} in quarantine"));
-    write!(out, "<p class=\"note\">{lag}{rate}{quarantined}</p>\n")?;
+    writeln!(out, "<p class=\"note\">{lag}{rate}{quarantined}</p>")?;
     if queue.taken.iter().any(|taken| *taken > 0) {
         bars(out, &queue.taken, "Messages taken between checks, the last day")?;
     }
@@ -127,9 +128,9 @@ fn training(out: &mut String, status: &Status) -> fmt::Result {
         out.push_str("<p class=\"note\">No run yet.</p>\n");
         return end(out);
     };
-    write!(
+    writeln!(
         out,
-        "<p class=\"big\">{} <small>{}, epoch {} of {}</small></p>\n",
+        "<p class=\"big\">{} <small>{}, epoch {} of {}</small></p>",
         Esc(&run.run),
         Esc(&run.phase),
         run.epoch,
@@ -149,13 +150,13 @@ fn training(out: &mut String, status: &Status) -> fmt::Result {
         saved,
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
-    write!(out, "<p class=\"note\">{}</p>\n", Esc(facts.join(", ")))?;
+    writeln!(out, "<p class=\"note\">{}</p>", Esc(facts.join(", ")))?;
     curve(out, &run.curve, "mAP50-95 by epoch")?;
     curve(out, &run.losses, "Loss by epoch")?;
     if let Some(report) = &run.report {
-        write!(
+        writeln!(
             out,
-            "<p class=\"note\"><a href=\"{}\">The run's report</a></p>\n",
+            "<p class=\"note\"><a href=\"{}\">The run's report</a></p>",
             Esc(report)
         )?;
     }
@@ -166,9 +167,9 @@ fn disk(out: &mut String, status: &Status) -> fmt::Result {
     begin(out, "Disk", "disk", "")?;
     match &status.disk {
         Some(disk) => {
-            write!(
+            writeln!(
                 out,
-                "<p class=\"big\">{} <small>free of {}</small></p>\n",
+                "<p class=\"big\">{} <small>free of {}</small></p>",
                 bytes(disk.free),
                 bytes(disk.total)
             )?;
@@ -177,23 +178,23 @@ fn disk(out: &mut String, status: &Status) -> fmt::Result {
                 || "does not fill up at this rate".to_owned(),
                 |left| format!("full in {} at this rate", hours(left)),
             );
-            write!(out, "<p class=\"note\">{forecast}</p>\n")?;
+            writeln!(out, "<p class=\"note\">{forecast}</p>")?;
         }
         None => out.push_str("<p class=\"note\">Not known.</p>\n"),
     }
     if let Some(folders) = &status.folders {
         out.push_str("<table><caption class=\"note\">Folders</caption><tbody>\n");
         for (name, size) in &folders.bytes {
-            write!(
+            writeln!(
                 out,
-                "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td></tr>\n",
+                "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td></tr>",
                 Esc(name),
                 bytes(*size)
             )?;
         }
-        write!(
+        writeln!(
             out,
-            "</tbody></table>\n<p class=\"note\">Measured {}; images that datasets share with data are counted once.</p>\n",
+            "</tbody></table>\n<p class=\"note\">Measured {}; images that datasets share with data are counted once.</p>",
             time(folders.at)
         )?;
     }
@@ -210,12 +211,12 @@ fn gpus(out: &mut String, status: &Status) -> fmt::Result {
             value.map_or_else(|| "?".to_owned(), |value| format!("{value} {unit}"))
         };
         if let Some(error) = &gpu.error {
-            write!(out, "<p>{}</p>\n", Esc(error))?;
+            writeln!(out, "<p>{}</p>", Esc(error))?;
             continue;
         }
-        write!(
+        writeln!(
             out,
-            "<p class=\"big\">{} <small>{} busy</small></p>\n<p class=\"note\">{}</p>\n",
+            "<p class=\"big\">{} <small>{} busy</small></p>\n<p class=\"note\">{}</p>",
             number(gpu.celsius, "°C"),
             number(gpu.busy_pct, "%"),
             Esc(&gpu.name)
@@ -238,9 +239,9 @@ fn model(out: &mut String, status: &Status) -> fmt::Result {
             let since = model
                 .since
                 .map_or_else(String::new, |since| format!("written {}", time(since)));
-            write!(
+            writeln!(
                 out,
-                "<p class=\"big\">{}</p>\n<p class=\"note\">{since}</p>\n",
+                "<p class=\"big\">{}</p>\n<p class=\"note\">{since}</p>",
                 Esc(&model.run)
             )?;
         }
@@ -263,9 +264,9 @@ fn units(out: &mut String, status: &Status) -> fmt::Result {
             "failed" => "problem",
             _ => "skipped",
         };
-        write!(
+        writeln!(
             out,
-            "<tr><td>{}</td><td><span class=\"mark {grade}\">{}</span></td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td><span class=\"mark {grade}\">{}</span></td><td>{}</td></tr>",
             Esc(&unit.name),
             Esc(&unit.active),
             Esc(unit.says.as_deref().unwrap_or_default())
@@ -277,22 +278,90 @@ fn units(out: &mut String, status: &Status) -> fmt::Result {
 
 fn readings(out: &mut String, status: &Status) -> fmt::Result {
     begin(out, "Checks", "checks", "three")?;
+    let (well, found): (Vec<_>, Vec<_>) = status.readings.iter().partition(|one| one.grade == Grade::Ok);
+    if !found.is_empty() {
+        table(out, &found)?;
+    }
+    // What is well is there for those who ask.
+    writeln!(out, "<details><summary>{} things are well</summary>", well.len())?;
+    table(out, &well)?;
+    out.push_str("</details>\n");
+    end(out)
+}
+
+fn table(out: &mut String, readings: &[&Reading]) -> fmt::Result {
     out.push_str(
         "<table class=\"readings\"><thead><tr><th scope=\"col\">Check</th><th scope=\"col\">Grade</th><th scope=\"col\">About</th>\
          <th scope=\"col\">Found</th></tr></thead><tbody>\n",
     );
-    for reading in &status.readings {
-        write!(
+    for reading in readings {
+        let grade = class(reading.grade);
+        writeln!(
             out,
-            "<tr><td>{}</td><td><span class=\"mark {}\">{}</span></td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td><span class=\"mark {grade}\">{grade}</span></td><td>{}</td><td>{}</td></tr>",
             Esc(&reading.check),
-            class(reading.grade),
-            class(reading.grade),
             Esc(&reading.subject),
             Esc(&reading.what)
         )?;
     }
     out.push_str("</tbody></table>\n");
+    Ok(())
+}
+
+fn backup(out: &mut String, status: &Status) -> fmt::Result {
+    let Some(backups) = &status.backups else {
+        return Ok(());
+    };
+    let at = |seconds: u64| {
+        Timestamp::from_second(seconds.try_into().unwrap_or(i64::MAX)).map_or_else(|_| "?".to_owned(), time)
+    };
+    begin(out, "Backup", "backup", "three")?;
+    match &backups.backup {
+        Some(taken) => writeln!(
+            out,
+            "<p class=\"big\">{} <small>{} files, {}, to {}</small></p>",
+            at(taken.at),
+            taken.files,
+            bytes(taken.bytes),
+            Esc(&backups.repository)
+        )?,
+        None => writeln!(
+            out,
+            "<p class=\"big\">none yet <small>to {}</small></p>",
+            Esc(&backups.repository)
+        )?,
+    }
+    let problems = |problems: &[String]| match problems.first() {
+        None => "nothing found".to_owned(),
+        Some(first) => format!("found {} problems, the first: {first}", problems.len()),
+    };
+    if let Some(check) = &backups.check {
+        writeln!(
+            out,
+            "<p class=\"note\">Checked {}: {}</p>",
+            at(check.at),
+            Esc(problems(&check.problems))
+        )?;
+    }
+    match &backups.drill {
+        Some(drill) => writeln!(
+            out,
+            "<p class=\"note\">Drilled {}, {} files restored: {}</p>",
+            at(drill.at),
+            drill.files,
+            Esc(problems(&drill.problems))
+        )?,
+        None => writeln!(out, "<p class=\"note\">Not drilled yet.</p>")?,
+    }
+    if let Some(failed) = &backups.error {
+        writeln!(
+            out,
+            "<p class=\"note\">The last {} failed {}: {}</p>",
+            Esc(&failed.what),
+            at(failed.at),
+            Esc(&failed.reason)
+        )?;
+    }
     end(out)
 }
 
@@ -306,9 +375,9 @@ fn history(out: &mut String, status: &Status) -> fmt::Result {
          <th scope=\"col\">What it was</th></tr></thead><tbody>\n",
     );
     for one in &status.over {
-        write!(
+        writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{} {}</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td>{}</td><td>{} {}</td><td>{}</td></tr>",
             time(one.since),
             time(one.until),
             Esc(&one.code),
@@ -321,9 +390,9 @@ fn history(out: &mut String, status: &Status) -> fmt::Result {
 }
 
 fn begin(out: &mut String, heading: &str, id: &str, wide: &str) -> fmt::Result {
-    write!(
+    writeln!(
         out,
-        "<section class=\"card {wide}\" aria-labelledby=\"h-{id}\"><h2 id=\"h-{id}\">{heading}</h2>\n"
+        "<section class=\"card {wide}\" aria-labelledby=\"h-{id}\"><h2 id=\"h-{id}\">{heading}</h2>"
     )
 }
 
@@ -334,9 +403,9 @@ fn end(out: &mut String) -> fmt::Result {
 
 fn meter(out: &mut String, percent: f64, of: &str) -> fmt::Result {
     let percent = percent.clamp(0.0, 100.0);
-    write!(
+    writeln!(
         out,
-        "<div class=\"meter\" role=\"img\" aria-label=\"{percent:.0} % {of}\"><i style=\"width:{percent:.1}%\"></i></div>\n<p class=\"note\">{percent:.0} % {of}</p>\n"
+        "<div class=\"meter\" role=\"img\" aria-label=\"{percent:.0} % {of}\"><i style=\"width:{percent:.1}%\"></i></div>\n<p class=\"note\">{percent:.0} % {of}</p>"
     )
 }
 
@@ -360,11 +429,11 @@ fn curve(out: &mut String, values: &[f64], what: &str) -> fmt::Result {
         )
     });
     let points = points.collect::<Vec<_>>().join(" ");
-    write!(
+    writeln!(
         out,
         "<figure><svg viewBox=\"0 0 300 50\" preserveAspectRatio=\"none\" height=\"50\" role=\"img\" aria-label=\"{what}, from {first:.3} to {last:.3}\">\
          <polygon class=\"fill\" points=\"0,50 {points} 300,50\"/><polyline class=\"curve\" points=\"{points}\"/></svg>\
-         <figcaption class=\"note\">{what}: {first:.3} to {last:.3}</figcaption></figure>\n"
+         <figcaption class=\"note\">{what}: {first:.3} to {last:.3}</figcaption></figure>"
     )
 }
 
@@ -389,9 +458,9 @@ fn bars(out: &mut String, values: &[u64], what: &str) -> fmt::Result {
             width * 0.8
         )?;
     }
-    write!(
+    writeln!(
         out,
-        "</svg><figcaption class=\"note\">{what}: {total} in all</figcaption></figure>\n"
+        "</svg><figcaption class=\"note\">{what}: {total} in all</figcaption></figure>"
     )
 }
 

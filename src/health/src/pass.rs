@@ -17,7 +17,7 @@ use crate::{
 use jiff::Timestamp;
 use service::{Config, Credentials};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -73,7 +73,12 @@ pub enum Error {
 pub fn run(config: Config, config_file: &Path, full: bool) -> Result<Outcomes, Error> {
     let root = config.root_dir.clone();
     let folder = root.join("status");
-    fs::create_dir_all(&folder).map_err(|source| Error::Folder { path: folder, source })?;
+    // Of a disk that is not mounted only the place is there: nothing is made in it.
+    let made = fs::metadata(&root).and_then(|_| match fs::create_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    });
+    made.map_err(|source| Error::Folder { path: folder, source })?;
     let credentials = Credentials::from_systemd();
     let deliverer = Deliverer::of(&config, &credentials);
     let silences = silences(&root, &config);
@@ -133,7 +138,7 @@ pub fn run(config: Config, config_file: &Path, full: bool) -> Result<Outcomes, E
     });
     let is_silenced = |one: &Standing| silences.cover(&one.code, &one.subject, now);
     let status = Status::of(&context, &found.readings, &found.facts, &past, &book, is_silenced);
-    show(&root, &status, found.facts.backups.as_ref());
+    show(&root, &status);
     let told = deliverer.deliver(unkept, now);
     for outcome in &told {
         if let Err(error) = &outcome.told {
@@ -312,7 +317,7 @@ fn keep(root: &Path, past: &Past, book: &Book) -> Result<(), String> {
 }
 
 /// Replaces the faces of the status. They are made anew in minutes, so nothing waits for the disk.
-fn show(root: &Path, status: &Status, backups: Option<&store::backups::Backups>) {
+fn show(root: &Path, status: &Status) {
     let metrics_file = root.join(METRICS);
     if let Some(folder) = metrics_file.parent() {
         // That it cannot be made is told by what is written there.
@@ -321,7 +326,7 @@ fn show(root: &Path, status: &Status, backups: Option<&store::backups::Backups>)
     let json = serde_json::to_vec(status).unwrap_or_default();
     let faces = [
         (root.join(status::FILE), json),
-        (metrics_file, metrics::text(status, backups).into_bytes()),
+        (metrics_file, metrics::text(status).into_bytes()),
         (root.join(PAGE), page::html(status).into_bytes()),
     ];
     for (path, bytes) in faces {

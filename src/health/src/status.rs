@@ -12,6 +12,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use store::backups::Backups;
 
 /// Version of the file.
 pub const VERSION: u32 = 1;
@@ -54,6 +55,8 @@ pub struct Status {
     pub units: Vec<Unit>,
     /// The model in service.
     pub model: Option<Model>,
+    /// How the backups stand.
+    pub backups: Option<Backups>,
     /// When a full pass was made last.
     pub full_at: Option<Timestamp>,
 }
@@ -189,6 +192,7 @@ impl Status {
             folders: past.folders.clone(),
             units: facts.units.clone().unwrap_or_default(),
             model: model(context.root()),
+            backups: facts.backups.clone(),
             full_at: past.full_at,
             readings,
         }

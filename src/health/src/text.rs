@@ -105,6 +105,14 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
     if let Some(model) = &status.model {
         lines.push(("model", format!("of {}", model.run)));
     }
+    if let Some(taken) = status.backups.as_ref().and_then(|all| all.backup.as_ref()) {
+        let at = Timestamp::from_second(taken.at.try_into().unwrap_or(i64::MAX))
+            .map_or_else(|_| "?".to_owned(), time);
+        lines.push((
+            "backup",
+            format!("{at}, {} files, {}", taken.files, bytes(taken.bytes)),
+        ));
+    }
     let units = status.units.iter().filter(|unit| unit.name.ends_with(".service"));
     let units: Vec<_> = units
         .map(|unit| format!("{} {}", unit.name.trim_end_matches(".service"), unit.active))

@@ -108,7 +108,8 @@ pub enum Error {
     },
     /// Messages are gone that were to be read: the broker deletes what is older or more than the stream may keep.
     #[error(
-        "stream {stream} no longer holds offsets {from} to {}: {} messages are lost, it begins at {first}; to go on          without them set rabbitmq.accept_loss_before to {first}",
+        "stream {stream} no longer holds offsets {from} to {}: {} messages are lost, it begins at {first}; to go on \
+         without them set rabbitmq.accept_loss_before to {first}",
         first.saturating_sub(1),
         first.saturating_sub(*from)
     )]
@@ -122,7 +123,8 @@ pub enum Error {
     },
     /// A stream is shorter than what was read of it.
     #[error(
-        "stream {stream} ends before offset {next}, but reading was to go on at {from}: it is not the stream that was          read before; if it was deleted and made anew, set offset.yaml to the offset to begin at"
+        "stream {stream} ends before offset {next}, but reading was to go on at {from}: it is not the stream that was \
+         read before; if it was deleted and made anew, set offset.yaml to the offset to begin at, then run azaion queue rebuild-ledger"
     )]
     BeyondEnd {
         /// The stream.

@@ -166,20 +166,28 @@ fn a_crash_is_told_at_once_and_once_however_often_it_comes_back() {
     };
     let (up, down) = (queue(crate::Grade::Ok), queue(crate::Grade::Problem));
     assert_eq!(
-        told(&mut book, &[up.clone()], vec![crash(0)], 0),
+        told(&mut book, std::slice::from_ref(&up), vec![crash(0)], 0),
         one(Occasion::Firing, "ALR-2")
     );
-    assert_eq!(told(&mut book, &[down.clone()], vec![crash(1), crash(1)], 1), []);
+    assert_eq!(
+        told(
+            &mut book,
+            std::slice::from_ref(&down),
+            vec![crash(1), crash(1)],
+            1
+        ),
+        []
+    );
     assert_eq!(book.standing[0].times, 3);
     assert_eq!(book.standing[0].what, "it was ended by signal 9");
     assert_eq!(book.standing[0].journal, ["killed"]);
-    assert_eq!(told(&mut book, &[up.clone()], vec![], 5), []);
+    assert_eq!(told(&mut book, std::slice::from_ref(&up), vec![], 5), []);
     assert_eq!(
-        told(&mut book, &[up.clone()], vec![crash(9)], 9),
+        told(&mut book, std::slice::from_ref(&up), vec![crash(9)], 9),
         [],
         "it is not over yet"
     );
-    assert_eq!(told(&mut book, &[up.clone()], vec![], 10), []);
+    assert_eq!(told(&mut book, std::slice::from_ref(&up), vec![], 10), []);
     assert_eq!(
         told(&mut book, &[up], vec![], 20),
         one(Occasion::Resolved, "ALR-2")

@@ -72,6 +72,7 @@ fn is_fresh(context: &Context, standing: &Standing) -> bool {
 fn offset(context: &Context) -> Result<u64, Box<Found>> {
     let file = context.paths.offset_file();
     store::offset::read(&file).map_err(|error| {
+        let error = error.to_string().replace('\n', " ");
         let what = format!("{error}; the queue does not start like this");
         Box::new(found(vec![
             Reading::problem(CHECK, SUBJECT, what).about(catalog::OFFSET_STALE),
@@ -111,17 +112,24 @@ pub(super) fn ask(context: &Context) -> Found {
     let broker = &context.config.rabbitmq;
     match queue::ask(&context.config, &context.credentials, offset, LIMIT) {
         Ok(link) => {
-            let next = link.last_offset.map_or(0, |last| last.saturating_add(1));
-            let lag = next.saturating_sub(offset);
+            // Brokers before 3.11 say where a stream ends only with its messages: then nothing waits, or it is not known.
+            let next = link.last_offset.map(|last| last.saturating_add(1));
+            let lag = next.map(|next| next.saturating_sub(offset));
+            let answers = Reading::ok(STREAM, &broker.queue_name, "can be read").about(catalog::BROKER_AWAY);
+            let mut readings = vec![answers];
+            readings.extend(lag.map(|lag| moving(context, offset, Some(lag), None)));
+            readings.extend(next.map(|next| ahead(offset, next)));
             Found {
-                readings: vec![moving(context, offset, Some(lag), None), ahead(offset, next)],
+                readings,
                 facts: Facts {
-                    lag: Some(lag),
+                    lag,
                     ..Facts::default()
                 },
             }
         }
-        Err(why) => found(vec![Reading::warning(STREAM, &broker.queue_name, why)]),
+        Err(why) => found(vec![
+            Reading::problem(STREAM, &broker.queue_name, why).about(catalog::BROKER_AWAY),
+        ]),
     }
 }
 

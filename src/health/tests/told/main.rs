@@ -1,6 +1,8 @@
 //! Alerts from the program to those who are told: `azaion-health` on a tree of its own, a mail server and a web server on
 //! loopback that take, refuse, hang or go away as each test says.
 
+#![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
+
 mod servers;
 
 use health::alerts::Occasion;
