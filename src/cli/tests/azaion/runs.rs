@@ -36,6 +36,38 @@ fn at<'a>(verb: &[&'a str], root: &'a Path) -> Vec<&'a str> {
 }
 
 #[test]
+fn the_questions_of_units_are_answered_by_exit_code_and_in_words() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    finished(root, 1, 0.01);
+    let asked = || azaion(&at(&["train", "interrupted"], root)).assert();
+    asked().code(2).stdout(contains("no run is open"));
+    let begin = Begin {
+        dataset: "datasets/azaion-2026-03-28".into(),
+        dataset_hash: None,
+        model: "yolo26n".into(),
+        hyper: serde_json::json!({}),
+    };
+    let open = Run::begin(root, begin).unwrap();
+    asked().success().stdout(contains(open.name()));
+    ::runs::hold(root, "a film is to be looked at").unwrap();
+    asked()
+        .code(2)
+        .stdout(contains("waits for a person: a film is to be looked at"));
+    azaion(&at(&["train", "status"], root))
+        .assert()
+        .success()
+        .stdout(contains("it waits for azaion train start: a film is"));
+
+    let config = root.join("config.yaml");
+    fs::write(&config, format!("root_dir: {}\n", root.display())).unwrap();
+    azaion(&["train", "new", "--config", config.to_str().unwrap()])
+        .assert()
+        .code(2)
+        .stdout(contains("training.new_annotations is 0"));
+}
+
+#[test]
 fn all_runs_are_listed_and_what_is_wrong_with_one_hides_no_other() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();

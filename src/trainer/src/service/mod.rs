@@ -26,7 +26,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use train::{Control, Hyper, Memory, Outcome, RunOptions, Start, Thermometer};
+use train::{Control, Hyper, Memory, Outcome, RunOptions, Start, Thermometer, checkpoint::Checkpoint};
 
 /// Exit code where starting again changes nothing: no dataset can be formed, or the run waits for a person.
 const PROBLEMS: u8 = 2;
@@ -77,7 +77,7 @@ pub fn run(order: &Order<'_>, control: Control) -> Result<ExitCode> {
     let Some(mut open) = open else {
         return Ok(PROBLEMS.into());
     };
-    let Start { scale, base } = start(&open.model, &folder)?;
+    let Start { scale, base } = begun_from(&root, &open)?;
     let device: torch::DeviceChoice = config.training.device.parse().context("training.device")?;
     let gpu = Gpu::of(device.resolve()?);
     let hyper = open_run::hyper(&open)?;
@@ -180,6 +180,18 @@ fn begin(config: &Config, hyper: &Hyper, dataset: Option<&str>, herald: &Herald)
 fn hold(root: &Path, why: &str) {
     if let Err(error) = runs::hold(root, why) {
         tracing::warn!(%error, "the next boot may go on with the run by itself");
+    }
+}
+
+/// What the run began from. Where that is gone, a run that has a checkpoint needs no more than its scale.
+fn begun_from(root: &Path, run: &Run) -> Result<Start> {
+    let found = start(&run.model, &root.join(runs::RUNS));
+    let Err(error) = found else { return found };
+    let saved = Checkpoint::read(&root.join(&run.folder).join(runs::CHECKPOINT));
+    let scale = saved.ok().flatten().map(|saved| saved.position.scale.parse());
+    match scale {
+        Some(Ok(scale)) => Ok(Start { scale, base: None }),
+        _ => Err(error),
     }
 }
 

@@ -347,6 +347,26 @@ fn an_image_that_vanished_is_named_and_the_run_waits_for_a_person() {
 }
 
 #[test]
+fn a_run_whose_base_is_gone_goes_on_from_its_checkpoint() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let config = tree(folder, "yolo26n", 1);
+    let root = folder.join("tree");
+    assert!(start(folder, &config).wait().unwrap().success());
+    let base = runs(&root).pop().unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("yolo26n", &format!("{base}/best.pt"));
+    fs::write(&config, text.replace("epochs: 1", "epochs: 6")).unwrap();
+    interrupt_with(start(folder, &config), &root, 2);
+    fs::remove_dir_all(root.join("models").join(base)).unwrap();
+    assert!(start(folder, &config).wait().unwrap().success());
+    let [run] = &runs(&root)[..] else {
+        panic!("{:?}", runs(&root))
+    };
+    assert_eq!(run_file(&root, run)["state"], "finished");
+}
+
+#[test]
 fn of_two_starts_at_once_one_trains_and_the_other_says_which() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
