@@ -97,7 +97,7 @@ impl View {
             entries: BTreeMap::new(),
         };
         let offset = looked.offset()?;
-        let heard = looked.ledger_so_far()?;
+        let heard = looked.ledger_so_far();
         looked.plain_files(&paths.quarantine(), |_| true)?;
         looked.annotations(heard)?;
         looked.runs()?;
@@ -149,17 +149,21 @@ impl Look<'_> {
         Ok(number)
     }
 
-    /// The ledger, read to its end: what it says from here on happens meanwhile.
-    fn ledger_so_far(&self) -> Result<Option<ledger::Reader>> {
+    /// The ledger, read to its end: what it says from here on happens meanwhile. A damaged one is told of and holds no backup
+    /// up: it is when something is damaged that a backup is wanted.
+    fn ledger_so_far(&self) -> Option<ledger::Reader> {
         let path = self.paths.ledger_file();
+        let read = || -> store::Result<ledger::Reader> {
+            let mut reader = ledger::read(&path)?;
+            reader.by_ref().try_for_each(|entry| entry.map(drop))?;
+            Ok(reader)
+        };
         if !path.exists() {
-            return Ok(None);
+            return None;
         }
-        let mut reader = ledger::read(&path)?;
-        for entry in reader.by_ref() {
-            entry?;
-        }
-        Ok(Some(reader))
+        read()
+            .inspect_err(|error| tracing::error!(%error, "the ledger is damaged, and backed up as it is"))
+            .ok()
     }
 
     fn annotations(&mut self, heard: Option<ledger::Reader>) -> Result<()> {
