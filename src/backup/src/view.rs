@@ -91,10 +91,16 @@ pub fn layout(config: &Config) -> Paths {
 impl View {
     /// Looks at the tree of this configuration, in the order that the module tells.
     pub(crate) fn take(config: &Config) -> Result<Self> {
+        Self::take_beside(config, &mut || {})
+    }
+
+    /// [`View::take`], with something that goes on between any two steps of it: tests have the queue work there.
+    fn take_beside(config: &Config, meanwhile: &mut dyn FnMut()) -> Result<Self> {
         let paths = layout(config);
         let mut looked = Look {
             paths: &paths,
             entries: BTreeMap::new(),
+            meanwhile,
         };
         let offset = looked.offset()?;
         let heard = looked.ledger_so_far();
@@ -129,6 +135,7 @@ struct Seen {
 struct Look<'t> {
     paths: &'t Paths,
     entries: BTreeMap<PathBuf, Origin>,
+    meanwhile: &'t mut dyn FnMut(),
 }
 
 impl Look<'_> {
@@ -146,6 +153,7 @@ impl Look<'_> {
             let text = Bytes::from(offset::text(number));
             self.add(&path, Origin::Bytes(text));
         }
+        (self.meanwhile)();
         Ok(number)
     }
 
@@ -297,6 +305,7 @@ impl Look<'_> {
     }
 
     fn log(&mut self, path: &Path) -> Result<()> {
+        (self.meanwhile)();
         match File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
             Ok((length, file)) => self.add(path, Origin::Log(Arc::new(file), length)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -349,6 +358,7 @@ impl Look<'_> {
                 each(self, entry, path);
             }
         }
+        (self.meanwhile)();
         Ok(())
     }
 
@@ -404,3 +414,7 @@ pub(crate) fn whereabouts(home: Home) -> impl Iterator<Item = Home> {
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
