@@ -1,5 +1,5 @@
-# A production server: a GPU, a broker elsewhere, a secret that agenix (or sops-nix) puts under /run at activation, and the
-# tree on a disk of its own.
+# A production server: a GPU, a broker elsewhere, backups on an S3 server, secrets that agenix (or sops-nix) puts under /run at
+# activation, and the tree on a disk of its own.
 { config, ... }:
 {
   boot.loader.systemd-boot.enable = true;
@@ -31,8 +31,17 @@
       startAt = "Sun 02:00";
     };
     broker.addresses = [ "192.0.2.10" ];
+    backup = {
+      enable = true;
+      addresses = [ "192.0.2.20" ];
+    };
     # With agenix: config.age.secrets.rabbitmq-password.path
-    secrets.rabbitmqPassword = "/run/agenix/rabbitmq-password";
+    secrets = {
+      rabbitmqPassword = "/run/agenix/rabbitmq-password";
+      backupPassword = "/run/agenix/backup-password";
+      backupS3AccessKey = "/run/agenix/backup-s3-access-key";
+      backupS3SecretKey = "/run/agenix/backup-s3-secret-key";
+    };
     settings = {
       root_dir = "/srv/azaion";
       rabbitmq = {
@@ -42,6 +51,7 @@
         tls_ca_file = "/etc/ssl/certs/ca-bundle.crt";
         buffer_mb = 256;
       };
+      backup.repository = "s3:https://s3.example/backups/trainer";
       api.email = "trainer@${config.networking.hostName}.example";
     };
   };

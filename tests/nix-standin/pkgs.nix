@@ -48,6 +48,7 @@ let
     nixfmt = { };
     nixfmt-tree = { };
     python3 = { };
+    rclone = { };
     rust-analyzer = { };
     rustc = { };
     rustfmt = { };

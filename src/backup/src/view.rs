@@ -91,13 +91,19 @@ pub fn layout(config: &Config) -> Paths {
 impl View {
     /// Looks at the tree of this configuration, in the order that the module tells.
     pub(crate) fn take(config: &Config) -> Result<Self> {
+        Self::take_beside(config, &mut || {})
+    }
+
+    /// [`View::take`], with something that goes on between any two steps of it: tests have the queue work there.
+    fn take_beside(config: &Config, meanwhile: &mut dyn FnMut()) -> Result<Self> {
         let paths = layout(config);
         let mut looked = Look {
             paths: &paths,
             entries: BTreeMap::new(),
+            meanwhile,
         };
         let offset = looked.offset()?;
-        let heard = looked.ledger_so_far()?;
+        let heard = looked.ledger_so_far();
         looked.plain_files(&paths.quarantine(), |_| true)?;
         looked.annotations(heard)?;
         looked.runs()?;
@@ -129,6 +135,7 @@ struct Seen {
 struct Look<'t> {
     paths: &'t Paths,
     entries: BTreeMap<PathBuf, Origin>,
+    meanwhile: &'t mut dyn FnMut(),
 }
 
 impl Look<'_> {
@@ -146,20 +153,25 @@ impl Look<'_> {
             let text = Bytes::from(offset::text(number));
             self.add(&path, Origin::Bytes(text));
         }
+        (self.meanwhile)();
         Ok(number)
     }
 
-    /// The ledger, read to its end: what it says from here on happens meanwhile.
-    fn ledger_so_far(&self) -> Result<Option<ledger::Reader>> {
+    /// The ledger, read to its end: what it says from here on happens meanwhile. A damaged one is told of and holds no backup
+    /// up: it is when something is damaged that a backup is wanted.
+    fn ledger_so_far(&self) -> Option<ledger::Reader> {
         let path = self.paths.ledger_file();
+        let read = || -> store::Result<ledger::Reader> {
+            let mut reader = ledger::read(&path)?;
+            reader.by_ref().try_for_each(|entry| entry.map(drop))?;
+            Ok(reader)
+        };
         if !path.exists() {
-            return Ok(None);
+            return None;
         }
-        let mut reader = ledger::read(&path)?;
-        for entry in reader.by_ref() {
-            entry?;
-        }
-        Ok(Some(reader))
+        read()
+            .inspect_err(|error| tracing::error!(%error, "the ledger is damaged, and backed up as it is"))
+            .ok()
     }
 
     fn annotations(&mut self, heard: Option<ledger::Reader>) -> Result<()> {
@@ -293,6 +305,7 @@ impl Look<'_> {
     }
 
     fn log(&mut self, path: &Path) -> Result<()> {
+        (self.meanwhile)();
         match File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
             Ok((length, file)) => self.add(path, Origin::Log(Arc::new(file), length)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -345,6 +358,7 @@ impl Look<'_> {
                 each(self, entry, path);
             }
         }
+        (self.meanwhile)();
         Ok(())
     }
 
@@ -400,3 +414,7 @@ pub(crate) fn whereabouts(home: Home) -> impl Iterator<Item = Home> {
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

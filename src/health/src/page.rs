@@ -1,7 +1,7 @@
 //! The status as a page (DSH-2): one static file, readable on a phone, light and dark, with no script that it needs.
 //!
-//! A static page cannot know how old it is. It says when it was made and until when it holds, asks the browser to load it anew
-//! every minute, and a few lines of script, where scripts run, say so in bold once it has not been made anew for too long.
+//! A static page cannot know how old it is. It says when it was made and until when it holds. Where scripts run, a few lines
+//! load it anew every minute and say so in bold once it has not been made anew for too long.
 
 use crate::{
     Grade, Reading,
@@ -15,7 +15,7 @@ use std::fmt::{self, Display, Write as _};
 const STYLE: &str = include_str!("page.css");
 /// Says that the page is old. Its times are the machine's and the reader's: a minute of difference does not matter.
 const SCRIPT: &str = "const e=document.getElementById('stale'),t=Date.parse(e.dataset.until);\
-setInterval(f=()=>{e.hidden=Date.now()<t},5000);f()";
+setInterval(f=()=>{e.hidden=Date.now()<t},5000);f();setTimeout(()=>location.reload(),60000)";
 
 /// The page.
 #[must_use]
@@ -32,7 +32,7 @@ fn page(out: &mut String, status: &Status) -> fmt::Result {
     writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"refresh\" content=\"60\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{}: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
         Esc(class(status.verdict.grade)),
         Esc(&status.root)

@@ -95,6 +95,18 @@ fn a_mistake_is_refused_with_words_that_help() {
             "settings.rabbitmq.host = \"broker.example\";",
             "services.azaion.broker.addresses",
         ),
+        (
+            "backups that nobody said where to put",
+            "broker.enable = true;",
+            "broker.enable = true; backup.enable = true;",
+            "services.azaion.settings.backup.repository",
+        ),
+        (
+            "a secret of backups in the store",
+            "broker.enable = true;",
+            "broker.enable = true; secrets.backupPassword = ./local-broker.nix;",
+            "services.azaion.secrets.backupPassword lies in the Nix store",
+        ),
     ] {
         let said = edited(&copy, from, to).expect_err(what);
         assert!(said.contains(words), "{what}: {said}");
@@ -208,9 +220,10 @@ fn with_what_the_module_adds_the_units_are_still_right_and_tight() {
         return;
     }
     let Some(copy) = copy(test) else { return };
-    for (host, root, train_at_most) in [
-        ("local-broker", "/azaion", 1.5),
-        ("gpu-server", "/srv/azaion", 2.5),
+    let backups = [("azaion-backup", 1.5), ("azaion-backup-drill", 1.5)];
+    for (host, root, train_at_most, backups) in [
+        ("local-broker", "/azaion", 1.5, &[][..]),
+        ("gpu-server", "/srv/azaion", 2.5, &backups),
     ] {
         let stage = Stage::new().unwrap();
         for (service, most) in [
@@ -220,13 +233,16 @@ fn with_what_the_module_adds_the_units_are_still_right_and_tight() {
             ("azaion-train-resume", 1.5),
             ("azaion-train-new", 1.5),
             ("azaion-alert@", 1.5),
-        ] {
+        ]
+        .iter()
+        .chain(backups)
+        {
             let text = drop_in(&copy, host, service);
             let name = format!("{service}.service");
             stage.drop_in(&name, &text).unwrap();
             let exposure = stage.exposure(&name).unwrap();
             println!("{host}: {name}: {exposure}");
-            assert!(exposure <= most, "{host}: {name}: {exposure}, at most {most}");
+            assert!(exposure <= *most, "{host}: {name}: {exposure}, at most {most}");
             let writes: Vec<&str> = text
                 .lines()
                 .filter_map(|line| line.strip_prefix("ReadWritePaths="))
@@ -238,7 +254,13 @@ fn with_what_the_module_adds_the_units_are_still_right_and_tight() {
             );
         }
         let said = stage
-            .verify(&["azaion-queue.service", "azaion-train.service", "azaion.target"])
+            .verify(&[
+                "azaion-queue.service",
+                "azaion-train.service",
+                "azaion-backup.service",
+                "azaion-backup-drill.service",
+                "azaion.target",
+            ])
             .unwrap();
         let errors: Vec<&String> = said
             .iter()

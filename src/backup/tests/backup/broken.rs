@@ -247,6 +247,19 @@ fn a_file_that_cannot_be_read_makes_no_backup_and_is_named() {
 }
 
 #[test]
+fn a_damaged_ledger_holds_no_backup_up() {
+    let place = furnished();
+    let ledger = place.root().join("ledger.log");
+    let mut bytes = fs::read(&ledger).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&ledger, &bytes).unwrap();
+    place.run();
+    let restored = place.path("restored");
+    place.restore_latest(&restored);
+    assert_eq!(fs::read(restored.join("ledger.log")).unwrap(), bytes);
+}
+
+#[test]
 fn two_backups_of_one_tree_do_not_run_at_once() {
     let place = furnished();
     place.run();

@@ -10,10 +10,10 @@ use std::{
 };
 
 /// Messages of the stream, and the names they are about.
-const MESSAGES: u64 = 2500;
-const NAMES: u64 = 400;
+const MESSAGES: u64 = 1800;
+const NAMES: u64 = 300;
 /// Backups that are restored and replayed, at most.
-const MOST: usize = 8;
+const MOST: usize = 5;
 
 #[test]
 fn a_lost_tree_restored_and_the_stream_replayed_is_the_tree_of_a_machine_that_never_died() {
