@@ -30,6 +30,9 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const RATE_OVER: Duration = Duration::from_secs(30);
 /// Alerts that are read: the newest.
 const ALERTS: usize = 50;
+/// The status that azaion-health leaves, and how long it is about now.
+const STATUS: &str = "status/status.json";
+const FRESH: Duration = Duration::from_secs(16 * 60);
 /// Folders beneath the root that are measured.
 const FOLDERS: [&str; 6] = [
     "data",
@@ -148,7 +151,8 @@ impl Looker {
             gpus: self.gpus.look(),
             queue: self.queue(),
             disk: self.disk(),
-            alerts: alerts(&self.paths.root().join("status/alerts")),
+            alerts: standing(self.paths.root(), Timestamp::now())
+                .map_or_else(|| alerts(&self.paths.root().join(store::alerts::ALERTS)), Ok),
         }
     }
 
@@ -270,6 +274,22 @@ fn size(folder: &Path, counted: &mut HashSet<(u64, u64)>, end: Option<Instant>) 
     Some(bytes)
 }
 
+/// The alerts that stand, by the last look of azaion-health; none where that was not lately, or never.
+fn standing(root: &Path, now: Timestamp) -> Option<Vec<Alert>> {
+    let status: serde_json::Value = serde_json::from_slice(&fs::read(root.join(STATUS)).ok()?).ok()?;
+    let at: Timestamp = status["at"].as_str()?.parse().ok()?;
+    if now.duration_since(at).unsigned_abs() > FRESH {
+        return None;
+    }
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let alert = |alert: &serde_json::Value| Alert {
+        time: text(&alert["since"]),
+        unit: text(&alert["subject"]),
+        result: format!("{} {}", text(&alert["code"]), text(&alert["title"])),
+    };
+    Some(status["alerts"].as_array()?.iter().map(alert).collect())
+}
+
 /// The records of failures, newest first. One that cannot be read is an alert too.
 fn alerts(folder: &Path) -> Result<Vec<Alert>, String> {
     let entries = match fs::read_dir(folder) {
@@ -344,6 +364,23 @@ mod tests {
             (found[1].unit.as_str(), found[1].result.as_str()),
             ("a", "exit-code")
         );
+    }
+
+    #[test]
+    fn what_health_says_stands_as_long_as_it_is_fresh() {
+        let root = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-03-28T14:30:00Z".parse().unwrap();
+        assert_eq!(standing(root.path(), now), None);
+        fs::create_dir(root.path().join("status")).unwrap();
+        let text = r#"{"at":"2026-03-28T14:20:00Z","alerts":[
+            {"code":"ALR-3","title":"disk almost full","subject":"/azaion","since":"2026-03-28T14:00:00Z"}]}"#;
+        fs::write(root.path().join(STATUS), text).unwrap();
+        let found = standing(root.path(), now).unwrap();
+        assert_eq!(
+            (found.len(), found[0].result.as_str()),
+            (1, "ALR-3 disk almost full")
+        );
+        assert_eq!(standing(root.path(), now + Duration::from_secs(3600)), None);
     }
 
     #[test]
