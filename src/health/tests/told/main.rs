@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
 
+mod gpu;
 mod servers;
 
 use health::alerts::Occasion;
@@ -22,6 +23,8 @@ struct Site {
     mail: Mail,
     web: Web,
     more: String,
+    /// Where libraries are looked for first.
+    libraries: Option<PathBuf>,
 }
 
 impl Site {
@@ -31,6 +34,7 @@ impl Site {
             mail: Mail::start(),
             web: Web::start(),
             more: String::new(),
+            libraries: None,
         };
         fs::create_dir_all(site.root().join("status/alerts")).unwrap();
         site.secret(
@@ -71,6 +75,7 @@ impl Site {
             .arg(&config)
             .env_remove("JOURNAL_STREAM")
             .env_remove("CREDENTIALS_DIRECTORY")
+            .envs(self.libraries.iter().map(|folder| ("LD_LIBRARY_PATH", folder)))
             .output()
             .unwrap()
     }
