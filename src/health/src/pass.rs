@@ -323,6 +323,12 @@ fn show(root: &Path, status: &Status) {
         // That it cannot be made is told by what is written there.
         let _ = fs::create_dir_all(folder);
     }
+    // Of passes that were killed while they wrote.
+    for folder in ["status", "status/metrics", "status/spool"] {
+        if let Err(error) = atomic::remove_leftovers(&root.join(folder)) {
+            tracing::debug!(%error, "what was left in the status folder stays");
+        }
+    }
     let json = serde_json::to_vec(status).unwrap_or_default();
     let faces = [
         (root.join(status::FILE), json),

@@ -130,9 +130,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Into this tree.
+    /// Into this tree. What a queue left that was killed while it wrote is removed.
     #[must_use]
     pub fn new(root: &Path) -> Self {
+        for file in [FILE, METRICS] {
+            if let Some(folder) = root.join(file).parent().filter(|folder| folder.is_dir())
+                && let Err(error) = atomic::remove_leftovers(folder)
+            {
+                tracing::debug!(%error, "what was left in the status folder stays");
+            }
+        }
         Self {
             root: root.to_owned(),
             written: None,
@@ -208,6 +215,21 @@ mod tests {
         ] {
             assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_queue_left_half_written_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        Writer::new(root.path()).hear(&progress(1), 0.0, Instant::now());
+        let left = [FILE, METRICS].map(|file| {
+            let folder = root.path().join(file);
+            let left = folder.with_file_name(format!("{}{}-0", atomic::ASIDE, u32::MAX));
+            fs::write(&left, "half").unwrap();
+            left
+        });
+        let _ = Writer::new(root.path());
+        assert!(left.iter().all(|left| !left.exists()), "{left:?}");
+        assert!(root.path().join(FILE).exists());
     }
 
     #[test]

@@ -307,13 +307,16 @@ pub fn content(files: &BTreeMap<PathBuf, Vec<u8>>, root: &Path) -> BTreeMap<Path
         .collect()
 }
 
-/// All files under a folder.
+/// All files of a tree but those that tell of a moment: the lock, and `status/`.
 pub fn read_dir(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
+            if path == root.join("status") {
+                continue;
+            }
             if path.is_dir() {
                 dirs.push(path);
             } else if path.file_name().is_some_and(|name| name != "azaion.lock") {
