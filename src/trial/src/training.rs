@@ -163,6 +163,10 @@ fn killed(
             break;
         }
         end(&mut child)?;
+        // The kill may have come when all was done: another start would begin another run.
+        if job.is_finished()? {
+            break;
+        }
         done += 1;
     }
     job.finish()?;
@@ -185,6 +189,10 @@ fn losing_power(
         let mounted = mount(state.clone())?;
         mounted.lose_power_after(chance.random_range(10..200));
         let job = Job::at(plan, mounted.path())?;
+        if job.is_finished()? {
+            state = mounted.end_state()?;
+            break;
+        }
         let ended = run_until_dark(&job, &mounted)?;
         let cut = if chance.random_bool(0.3) {
             Cut::Strict
@@ -319,9 +327,7 @@ impl<'a> Job<'a> {
 
     /// Lets the run finish, unless it is finished.
     fn finish(&self) -> anyhow::Result<()> {
-        if let Some(run) = self.run()?
-            && run.state == runs::State::Finished
-        {
+        if self.is_finished()? {
             return Ok(());
         }
         let mut log = tempfile::tempfile()?;
@@ -343,6 +349,10 @@ impl<'a> Job<'a> {
     /// The only run of the tree.
     fn run(&self) -> anyhow::Result<Option<runs::Run>> {
         Ok(runs::Run::all(&self.root)?.pop())
+    }
+
+    fn is_finished(&self) -> anyhow::Result<bool> {
+        Ok(self.run()?.is_some_and(|run| run.state == runs::State::Finished))
     }
 
     /// Whether this process has begun to train: before that a signal would end it.
