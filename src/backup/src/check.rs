@@ -2,7 +2,8 @@
 //!
 //! Reading everything back each time would cost what a restore costs. So the packs are divided by their names into as many
 //! parts as the configuration says, and each look reads the next one: nothing that lies there goes unread for longer than
-//! that many looks.
+//! that many looks. A part in which something was wrong is read again until nothing is: a clean look at another part says
+//! nothing about it.
 
 use crate::{
     error::{Error, Result, one_line},
@@ -35,7 +36,13 @@ impl Share {
         if parts == 0 {
             return Self::None;
         }
-        let part = last.map_or(0, |last| last.part.wrapping_add(1) % parts);
+        let part = match last {
+            None => 0,
+            Some(last) if last.problems.is_empty() => last.part.wrapping_add(1) % parts,
+            Some(last) if last.parts == parts => last.part % parts,
+            // Divided otherwise, or not at all: what was wrong may be anywhere.
+            Some(_) => return Self::All,
+        };
         Self::Part { part, parts }
     }
 }
@@ -101,5 +108,22 @@ mod tests {
             Share::Part { part: 2, parts: 3 }
         );
         assert_eq!(Share::next(Some(&looked(1)), 0), Share::None);
+    }
+
+    #[test]
+    fn a_part_that_was_damaged_is_read_again_until_it_is_not() {
+        let damaged = |part, parts| Checked {
+            at: 0,
+            part,
+            parts,
+            problems: vec!["a pack is damaged".to_owned()],
+        };
+        assert_eq!(
+            Share::next(Some(&damaged(1, 3)), 3),
+            Share::Part { part: 1, parts: 3 }
+        );
+        for other in [damaged(0, 1), damaged(1, 2)] {
+            assert_eq!(Share::next(Some(&other), 3), Share::All);
+        }
     }
 }
