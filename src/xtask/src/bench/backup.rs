@@ -8,14 +8,13 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
-use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::MIN_ROUNDS;
-use super::report::{machine, median};
+use super::report::machine;
+use super::rounds::{Rounds, remove, run};
 use crate::apt;
 use crate::programs;
 use crate::workspace::{Env, Workspace};
@@ -52,7 +51,7 @@ impl Item {
 /// What was measured.
 #[derive(Debug, Default)]
 pub struct Report {
-    seconds: Vec<(Item, f64)>,
+    seconds: Rounds<Item>,
     skipped: Option<String>,
 }
 
@@ -88,7 +87,7 @@ fn in_folder(workspace: &Workspace, env: Env<'_>, folder: &Path) -> anyhow::Resu
                     continue;
                 }
                 eprintln!("round {} of {MIN_ROUNDS}: {}", round + 1, item.label());
-                report.seconds.push((item, bench.once(item)?));
+                report.seconds.add(item, bench.once(item)?);
                 bench.draw(ANNOTATIONS, NEW)?;
             }
         }
@@ -205,42 +204,12 @@ impl Bench {
     }
 }
 
-/// Runs a command to its end; the seconds it took.
-fn run(command: &mut Command) -> anyhow::Result<f64> {
-    let start = Instant::now();
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(start.elapsed().as_secs_f64())
-}
-
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl Report {
-    fn median(&self, item: Item) -> Option<f64> {
-        let seconds = self.seconds.iter().filter(|(of, _)| *of == item);
-        median(seconds.map(|(_, seconds)| *seconds).collect())
-    }
-
     /// The numbers for programs.
     #[must_use]
     pub fn json(&self) -> Value {
         let rows = Item::ALL.into_iter().filter_map(|item| {
-            let of_it = self.seconds.iter().filter(|(of, _)| *of == item);
-            let all: Vec<f64> = of_it.map(|(_, seconds)| *seconds).collect();
-            Some(json!({ "item": item.label(), "seconds": self.median(item)?, "rounds": all }))
+            Some(json!({ "item": item.label(), "seconds": self.seconds.median(item)?, "rounds": self.seconds.of(item) }))
         });
         json!({
             "bench": "backup", "machine": machine(), "files": 2 * ANNOTATIONS, "image_bytes": IMAGE,
@@ -259,7 +228,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "| | seconds |\n|---|---|")?;
         for item in Item::ALL {
-            if let Some(seconds) = self.median(item) {
+            if let Some(seconds) = self.seconds.median(item) {
                 writeln!(f, "| {} | {seconds:.1} |", item.label())?;
             }
         }
@@ -276,10 +245,13 @@ mod tests {
 
     #[test]
     fn a_line_is_the_median_of_its_rounds_and_what_was_skipped_has_none() {
-        let report = Report {
-            seconds: vec![(Item::First, 9.0), (Item::First, 7.0), (Item::First, 8.0)],
+        let mut report = Report {
             skipped: Some("not installed".to_owned()),
+            ..Report::default()
         };
+        for seconds in [9.0, 7.0, 8.0] {
+            report.seconds.add(Item::First, seconds);
+        }
         let text = report.to_string();
         assert!(text.contains("| azaion-backup run, the first | 8.0 |"), "{text}");
         assert!(

@@ -7,15 +7,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::contender::Contender;
 use super::plan::peer;
-use super::report::{machine, median};
+use super::report::machine;
+use super::rounds::{Rounds, remove, run};
 use super::{MIN_ROUNDS, Place};
 use crate::workspace::{Env, Workspace};
 use crate::{programs, reference};
@@ -55,7 +55,7 @@ impl Item {
 /// What was measured.
 #[derive(Debug, Default)]
 pub struct Report {
-    seconds: Vec<(Item, f64)>,
+    seconds: Rounds<Item>,
     facts: Value,
     skipped: Option<String>,
 }
@@ -102,7 +102,7 @@ fn in_tree(workspace: &Workspace, env: Env<'_>, tree: &Path) -> anyhow::Result<R
                 (Item::Cache, Ok(contender)) => contender.ask("cache", 1)?.seconds.into_iter().sum(),
                 _ => bench.once(*item)?,
             };
-            report.seconds.push((*item, seconds));
+            report.seconds.add(*item, seconds);
         }
         items.reverse();
     }
@@ -188,57 +188,24 @@ impl Bench {
     }
 }
 
-/// Runs a command to its end; the seconds it took.
-fn run(command: &mut Command) -> anyhow::Result<f64> {
-    let start = Instant::now();
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(start.elapsed().as_secs_f64())
-}
-
 fn folders(within: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(within)?.map(|entry| Ok(entry?.path()));
     let paths: Vec<PathBuf> = entries.collect::<std::io::Result<_>>()?;
     Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl Report {
-    fn median(&self, item: Item) -> Option<f64> {
-        let seconds = self.seconds.iter().filter(|(of, _)| *of == item);
-        median(seconds.map(|(_, seconds)| *seconds).collect())
-    }
-
     /// How many times as long as ours with nothing new.
     fn ratio(&self, item: Item) -> Option<f64> {
-        Some(self.median(item)? / self.median(Item::Again)?)
+        Some(self.seconds.median(item)? / self.seconds.median(Item::Again)?)
     }
 
     /// The numbers for programs.
     #[must_use]
     pub fn json(&self) -> Value {
         let rows = Item::ALL.into_iter().filter_map(|item| {
-            let all: Vec<f64> = self
-                .seconds
-                .iter()
-                .filter_map(|(of, seconds)| (*of == item).then_some(*seconds))
-                .collect();
             Some(json!({
-                "item": item.label(), "seconds": self.median(item)?, "rounds": all, "ratio": self.ratio(item),
+                "item": item.label(), "seconds": self.seconds.median(item)?, "rounds": self.seconds.of(item), "ratio": self.ratio(item),
             }))
         });
         json!({
@@ -257,7 +224,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "| | seconds | beside ours with nothing new |\n|---|---|---|")?;
         for item in Item::ALL {
-            let (Some(seconds), Some(ratio)) = (self.median(item), self.ratio(item)) else {
+            let (Some(seconds), Some(ratio)) = (self.seconds.median(item), self.ratio(item)) else {
                 continue;
             };
             writeln!(f, "| {} | {seconds:.1} | {ratio:.1} |", item.label())?;
@@ -275,16 +242,18 @@ mod tests {
 
     #[test]
     fn a_ratio_is_beside_ours_with_nothing_new_and_what_is_skipped_has_no_line() {
-        let report = Report {
-            seconds: vec![
-                (Item::Again, 2.0),
-                (Item::Copy, 9.0),
-                (Item::Copy, 7.0),
-                (Item::Copy, 8.0),
-            ],
+        let mut report = Report {
             skipped: Some("no interpreter".to_owned()),
             ..Report::default()
         };
+        for (item, seconds) in [
+            (Item::Again, 2.0),
+            (Item::Copy, 9.0),
+            (Item::Copy, 7.0),
+            (Item::Copy, 8.0),
+        ] {
+            report.seconds.add(item, seconds);
+        }
         let text = report.to_string();
         assert!(text.contains("| cp -r data/ | 8.0 | 4.0 |"), "{text}");
         assert!(

@@ -12,6 +12,7 @@ mod memory;
 mod plan;
 mod report;
 mod resume;
+mod rounds;
 
 use std::fmt;
 use std::path::Path;
