@@ -10,7 +10,6 @@ pub mod config;
 pub mod console;
 pub mod dataset;
 pub mod deploy;
-pub mod driver;
 pub mod import;
 pub mod import_yolo;
 mod manager;

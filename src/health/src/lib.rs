@@ -8,7 +8,6 @@ pub mod alerts;
 pub mod catalog;
 pub mod checks;
 pub mod deliver;
-pub mod driver;
 mod forecast;
 mod kept;
 pub mod metrics;

@@ -153,7 +153,7 @@ fn main() -> ExitCode {
         // By hand the report says what is wrong; log lines are for those who ask.
         _ => {
             let levels = [
-                tracing::level_filters::LevelFilter::ERROR,
+                tracing::level_filters::LevelFilter::OFF,
                 log::level(0),
                 log::level(1),
             ];
@@ -245,7 +245,7 @@ fn list(at: &Where, json: bool) -> Result<u8> {
     let book = pass::book(&config.root_dir);
     let silences = pass::silences(&config.root_dir, &config);
     let now = Timestamp::now();
-    let firing = book.firing();
+    let firing = book.firing(now);
     let code = if firing.is_empty() { 0 } else { PROBLEMS };
     if json {
         let answer = serde_json::json!({ "version": 1, "firing": firing, "past": book.past, "silences": silences.silences });

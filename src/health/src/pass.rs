@@ -137,7 +137,7 @@ pub fn run(config: Config, config_file: &Path, full: bool) -> Result<Outcomes, E
         if kept.is_err() { &notices[..] } else { &[] }
     });
     let is_silenced = |one: &Standing| silences.cover(&one.code, &one.subject, now);
-    let status = Status::of(&context, &found.readings, &found.facts, &past, &book, is_silenced);
+    let status = Status::of(&context, &found, &past, &book, now, is_silenced);
     show(&root, &status);
     let told = deliverer.deliver(unkept, now);
     for outcome in &told {

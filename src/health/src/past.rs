@@ -62,8 +62,8 @@ pub struct Sample {
 /// Restarts of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restarts {
-    /// What systemd counted last.
-    pub count: u64,
+    /// What systemd counted last; none before it was asked the first time.
+    pub count: Option<u64>,
     /// When it had grown, the latest last.
     pub grown: VecDeque<Timestamp>,
 }
@@ -131,14 +131,16 @@ impl Past {
 }
 
 impl Restarts {
-    /// Takes in systemd's count, which begins anew when a unit is started by hand.
+    /// Takes in systemd's count, which begins anew when a unit is started by hand. What was counted before the first look may
+    /// be of any time, so it is none of the last hour's.
     pub fn count(&mut self, count: u64, now: Timestamp) {
-        let more = count.saturating_sub(if count < self.count { 0 } else { self.count });
+        let before = self.count.unwrap_or(count);
+        let more = if count < before { count } else { count - before };
         // A hundred is as bad as any number.
         for _ in 0..more.min(100) {
             self.grown.push_back(now);
         }
-        self.count = count;
+        self.count = Some(count);
         self.grown
             .retain(|at| *at <= now && now.duration_since(*at) <= SignedDuration::from_hours(1));
     }
@@ -189,9 +191,10 @@ mod tests {
     fn restarts_of_the_last_hour_are_counted_whatever_systemd_forgets() {
         let mut restarts = Restarts::default();
         for (minute, count, recent) in [
-            (0, 2, 2),
-            (5, 2, 2),
-            (10, 3, 3),
+            (0, 7, 0),
+            (1, 9, 2),
+            (5, 9, 2),
+            (10, 10, 3),
             (20, 1, 4),
             (65, 1, 2),
             (90, 1, 0),

@@ -6,9 +6,10 @@
 use crate::{
     Grade, Reading,
     alerts::{Book, Past as Over, Standing},
-    checks::{Context, Facts, Gpu, Unit, disk::Disk},
+    checks::{Context, Facts, Found, Unit, disk::Disk},
     past::{Folders, Past},
 };
+use gpu::Gpu;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -151,20 +152,20 @@ impl Status {
     #[must_use]
     pub fn of(
         context: &Context,
-        readings: &[Reading],
-        facts: &Facts,
+        found: &Found,
         past: &Past,
         book: &Book,
+        now: Timestamp,
         silenced: impl Fn(&Standing) -> bool,
     ) -> Self {
-        let mut readings = readings.to_vec();
+        let (mut readings, facts) = (found.readings.clone(), &found.facts);
         // That a check answered is no news.
         readings.retain(|one| {
             one.grade != Grade::Ok || one.alert.as_deref() != Some(crate::catalog::CHECK_BROKEN)
         });
         readings.sort_by_key(|one| std::cmp::Reverse(one.grade));
         let alerts: Vec<Alert> = book
-            .firing()
+            .firing(now)
             .into_iter()
             .map(|one| Alert {
                 code: one.code.clone(),
@@ -179,7 +180,7 @@ impl Status {
             .collect();
         Self {
             version: VERSION,
-            at: context.now,
+            at: now,
             by: format!("azaion-health {}", env!("CARGO_PKG_VERSION")),
             root: context.root().display().to_string(),
             verdict: verdict(&readings, &alerts),

@@ -90,10 +90,10 @@ pub struct Summary {
 #[non_exhaustive]
 pub enum Error {
     /// The source cannot go on.
-    #[error("cannot read the stream: {0}")]
+    #[error("cannot read the stream")]
     Stream(#[from] stream::Error),
     /// The tree cannot be written.
-    #[error("cannot keep the annotations: {0}")]
+    #[error("cannot keep the annotations")]
     Store(#[from] store::Error),
     /// The runtime is shutting down.
     #[error("the runtime ended while a batch was written; start again, the batch will be read again")]

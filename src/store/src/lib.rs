@@ -30,6 +30,7 @@ pub mod quarantine;
 mod spool;
 mod tree;
 pub mod unmatched;
+pub mod usage;
 mod verify;
 
 pub use batch::{Batch, Entry, Known, Unknown};

@@ -2,8 +2,7 @@
 //! the configuration asks for a GPU.
 
 use super::{Context, Finding};
-use crate::driver;
-use nvml_wrapper::error::NvmlError;
+use gpu::NvmlError;
 
 const PLACE: &str = "NVIDIA driver";
 
@@ -25,7 +24,7 @@ pub(super) fn look(context: &Context) -> Vec<Finding> {
 }
 
 fn ask() -> Result<Seen, NvmlError> {
-    let nvml = driver::open()?;
+    let nvml = gpu::open()?;
     let gpus = (0..nvml.device_count()?).map(|index| {
         let device = nvml.device_by_index(index)?;
         let memory = device.memory_info()?;

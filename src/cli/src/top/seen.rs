@@ -1,19 +1,18 @@
 //! What `azaion top` shows, and where it is looked for. Each part is there or says why it is not.
 
-use super::gpu::{Gpu, Gpus};
+use super::gpu::Gpus;
 use crate::{
     manager::{answer, property},
     runs::{self, Look, Standing},
     tree::TreeArgs,
 };
-use ::runs::RUNS;
 use anyhow::Result;
+use gpu::Gpu;
 use jiff::Timestamp;
 use service::Config;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -33,16 +32,6 @@ const ALERTS: usize = 50;
 /// The status that azaion-health leaves, and how long it is about now.
 const STATUS: &str = "status/status.json";
 const FRESH: Duration = Duration::from_secs(16 * 60);
-/// Folders beneath the root that are measured.
-const FOLDERS: [&str; 6] = [
-    "data",
-    "data-seed",
-    "data_deleted",
-    "data-corrupted",
-    "datasets",
-    RUNS,
-];
-
 /// All of it, at one moment.
 pub(super) struct Seen {
     pub now: Timestamp,
@@ -243,35 +232,11 @@ impl Looker {
     /// Measures the folders; gives up where it would take longer than until `end`.
     fn measure(&mut self, end: Option<Instant>) {
         let begun = Instant::now();
-        let mut counted = HashSet::new();
-        let root = self.paths.root();
-        // A folder that is not there takes nothing and is not listed.
-        let there = FOLDERS.into_iter().filter(|name| root.join(name).is_dir());
-        let sizes: Option<Vec<_>> = there
-            .map(|name| Some((name, size(&root.join(name), &mut counted, end)?)))
-            .collect();
+        let sizes = store::usage::folders(self.paths.root(), end);
         if let Some(sizes) = sizes {
             self.folders = Some((Instant::now(), begun.elapsed(), sizes));
         }
     }
-}
-
-/// Bytes on disk beneath a folder, each file once whatever its names: a dataset's images are those of `data/`. What cannot
-/// be read is taken to be empty; none if `end` came first.
-fn size(folder: &Path, counted: &mut HashSet<(u64, u64)>, end: Option<Instant>) -> Option<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if end.is_some_and(|end| Instant::now() > end) {
-            return None;
-        }
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() {
-            bytes += size(&entry.path(), counted, end)?;
-        } else if meta.nlink() < 2 || counted.insert((meta.dev(), meta.ino())) {
-            bytes += meta.blocks() * 512;
-        }
-    }
-    Some(bytes)
 }
 
 /// The alerts that stand, by the last look of azaion-health; none where that was not lately, or never.
@@ -381,22 +346,5 @@ mod tests {
             (1, "ALR-3 disk almost full")
         );
         assert_eq!(standing(root.path(), now + Duration::from_secs(3600)), None);
-    }
-
-    #[test]
-    fn a_file_of_two_names_takes_its_place_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, set) = (folder.path().join("data"), folder.path().join("datasets"));
-        fs::create_dir_all(&data).unwrap();
-        fs::create_dir_all(&set).unwrap();
-        fs::write(data.join("1.jpg"), vec![1; 100_000]).unwrap();
-        fs::hard_link(data.join("1.jpg"), set.join("1.jpg")).unwrap();
-        let mut counted = HashSet::new();
-        assert!(size(&data, &mut counted, None).unwrap() >= 100_000);
-        assert_eq!(size(&set, &mut counted, None), Some(0));
-        assert_eq!(
-            size(&data, &mut counted, Some(Instant::now() - Duration::from_secs(1))),
-            None
-        );
     }
 }

@@ -3,11 +3,9 @@
 //! A narrow screen has the curves as bars of the last epochs, a tall one as lines with axes; a wide one puts them beside the
 //! numbers. Colours are the terminal's own sixteen, and no meaning is in a colour alone.
 
-use super::{
-    gpu::Gpu,
-    seen::{Alert, Disk, Queue, Seen},
-};
+use super::seen::{Alert, Disk, Queue, Seen};
 use crate::runs::{Look, Standing, gigabytes, span};
+use gpu::Gpu;
 use jiff::Timestamp;
 use ratatui::{
     Frame,
@@ -345,10 +343,14 @@ fn gpu_line(gpu: &Gpu) -> [Line<'static>; 2] {
         .used_bytes
         .zip(gpu.total_bytes)
         .map(|(used, total)| format!("{} of {}", gigabytes(used), gigabytes(total)));
+    let name = match &gpu.error {
+        Some(error) => Line::styled(error.clone(), WRONG),
+        None => Line::from(gpu.name.clone()),
+    };
     [
-        Line::from(gpu.name.clone()),
+        name,
         Line::from(vec![
-            or_dash(gpu.use_percent.map(|percent| format!("{percent} %"))).bold(),
+            or_dash(gpu.busy_pct.map(|percent| format!("{percent} %"))).bold(),
             format!("  {}  ", or_dash(memory)).into(),
             Span::styled(or_dash(gpu.celsius.map(|celsius| format!("{celsius} °C"))), heat),
             gpu.watts
@@ -542,11 +544,12 @@ mod tests {
             run: Ok(Some((look, 3, 3))),
             gpus: Ok(vec![Gpu {
                 name: "Example GPU 24".into(),
-                use_percent: Some(97),
+                busy_pct: Some(97),
                 used_bytes: Some(18_400_000_000),
                 total_bytes: Some(24_000_000_000),
                 celsius: Some(84),
                 watts: Some(250.4),
+                error: None,
             }]),
             queue: Queue {
                 offset: Some(Ok(4711)),

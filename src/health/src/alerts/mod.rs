@@ -163,10 +163,11 @@ impl Book {
         self.find(code, subject).is_some_and(|one| one.fired.is_some())
     }
 
-    /// Those that were told and are not over, the worst first and then the oldest.
+    /// Those that began and are not over, the worst first and then the oldest.
     #[must_use]
-    pub fn firing(&self) -> Vec<&Standing> {
-        let mut firing: Vec<_> = self.standing.iter().filter(|one| one.fired.is_some()).collect();
+    pub fn firing(&self, now: Timestamp) -> Vec<&Standing> {
+        let stands = |one: &&Standing| one.fired.is_some() && !one.is_over(now);
+        let mut firing: Vec<_> = self.standing.iter().filter(stands).collect();
         firing.sort_by_key(|one| (std::cmp::Reverse(one.severity()), one.since));
         firing
     }
@@ -280,10 +281,15 @@ impl Book {
         let mut standing = std::mem::take(&mut self.standing);
         standing.retain_mut(|one| {
             if one.is_over(now) {
+                // Whoever was told that it began is told that it is over: in a silence, when that ends.
+                let waits = one.told.is_some() && silences.cover(&one.code, &one.subject, now);
+                if waits {
+                    return true;
+                }
+                if one.told.is_some() {
+                    notices.push(one.notice(Occasion::Resolved, now));
+                }
                 if one.fired.is_some() {
-                    if one.told.is_some() && !silences.cover(&one.code, &one.subject, now) {
-                        notices.push(one.notice(Occasion::Resolved, now));
-                    }
                     self.past.push_front(one.past(now));
                 }
                 return false;

@@ -234,6 +234,22 @@ fn what_is_silenced_is_told_afterwards_if_it_still_stands() {
         told_beside(&mut book, &[full()], vec![], &silences, 60),
         one(Occasion::Firing, "ALR-3")
     );
+    // What was told before it is told to be over afterwards.
+    let mut book = Book::default();
+    told(&mut book, &[full()], vec![], 0);
+    assert_eq!(
+        told_beside(&mut book, &[well("ALR-3")], vec![], &silences, 30),
+        []
+    );
+    assert_eq!(
+        told_beside(&mut book, &[well("ALR-3")], vec![], &silences, 50),
+        []
+    );
+    assert!(book.firing(at(50)).is_empty());
+    assert_eq!(
+        told_beside(&mut book, &[well("ALR-3")], vec![], &silences, 61),
+        one(Occasion::Resolved, "ALR-3")
+    );
     // What began and ended in silence leaves a note and is not told at all.
     let mut book = Book::default();
     told_beside(&mut book, &[full()], vec![], &silences, 0);

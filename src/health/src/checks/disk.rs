@@ -5,7 +5,7 @@ use crate::{Reading, catalog, forecast, past::Folders};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, path::Path};
+use std::path::Path;
 
 const CHECK: &str = "disk";
 /// An alert above this share, in percent; critical above the second.
@@ -15,17 +15,6 @@ const ALMOST_ALL: f64 = 95.0;
 const SLACK: f64 = 2.0;
 /// It is told when the disk will be full within this, and over when it will not within half as long again.
 const SOON: SignedDuration = SignedDuration::from_hours(48);
-/// Folders beneath the root that are measured.
-const FOLDERS: [&str; 7] = [
-    "data",
-    "data-seed",
-    "data_deleted",
-    "data-corrupted",
-    "datasets",
-    "models",
-    "quarantine",
-];
-
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Disk {
@@ -157,39 +146,20 @@ fn grade(is_so: bool, reading: Reading) -> Reading {
 
 /// What the folders of the tree take.
 pub(super) fn measure(context: &Context) -> Found {
-    let mut counted = HashSet::new();
-    let root = context.root();
-    // A folder that is not there takes nothing and is not listed.
-    let bytes = FOLDERS
-        .into_iter()
-        .filter(|name| root.join(name).is_dir())
-        .map(|name| (name.to_owned(), size(&root.join(name), &mut counted)))
-        .collect();
+    let bytes = store::usage::folders(context.root(), None).map(|folders| Folders {
+        at: context.now,
+        bytes: folders
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect(),
+    });
     Found {
         readings: Vec::new(),
         facts: Facts {
-            folders: Some(Folders {
-                at: context.now,
-                bytes,
-            }),
+            folders: bytes,
             ..Facts::default()
         },
     }
-}
-
-/// Bytes on disk beneath a folder, each file once whatever its names: a dataset's images are those of `data/`. What cannot be
-/// read is taken to be empty.
-fn size(folder: &Path, counted: &mut HashSet<(u64, u64)>) -> u64 {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() {
-            bytes += size(&entry.path(), counted);
-        } else if meta.nlink() < 2 || counted.insert((meta.dev(), meta.ino())) {
-            bytes += meta.blocks() * 512;
-        }
-    }
-    bytes
 }
 
 /// Bytes in words.
@@ -266,20 +236,6 @@ mod tests {
         );
         assert_eq!(told(Some(49)).0, Grade::Ok);
         assert_eq!(told(None), (Grade::Ok, "does not fill up at this rate".into()));
-    }
-
-    #[test]
-    fn a_file_of_two_names_takes_its_place_once() {
-        let root = tempfile::tempdir().unwrap();
-        let context = context(root.path());
-        for name in ["data", "datasets"] {
-            fs::create_dir_all(root.path().join(name)).unwrap();
-        }
-        fs::write(root.path().join("data/1.jpg"), vec![1; 100_000]).unwrap();
-        fs::hard_link(root.path().join("data/1.jpg"), root.path().join("datasets/1.jpg")).unwrap();
-        let folders = measure(&context).facts.folders.unwrap();
-        assert!(folders.bytes[0].1 >= 100_000, "{folders:?}");
-        assert_eq!(folders.bytes[1], ("datasets".into(), 0));
     }
 
     #[test]

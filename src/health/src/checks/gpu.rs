@@ -5,9 +5,8 @@
 //! **Not yet run on a GPU.**
 
 use super::{Context, Facts, Found, found};
-use crate::{Reading, catalog, driver};
-use nvml_wrapper::{Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError};
-use serde::{Deserialize, Serialize};
+use crate::{Reading, catalog};
+use gpu::{Gpu, NvmlError};
 
 const CHECK: &str = "gpu";
 /// Above this training pauses (ALR-1).
@@ -17,26 +16,9 @@ const COOL: u32 = 80;
 /// No chip lives to tell of more.
 const ABSURD: u32 = 130;
 
-/// A GPU.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Gpu {
-    /// Its model.
-    pub name: String,
-    /// Processor time in use, in percent.
-    pub busy_pct: Option<u32>,
-    /// Memory in use.
-    pub used_bytes: Option<u64>,
-    /// Memory in all.
-    pub total_bytes: Option<u64>,
-    /// Temperature in °C.
-    pub celsius: Option<u32>,
-    /// What the driver said where it could not be read.
-    pub error: Option<String>,
-}
-
 pub(super) fn look(context: &Context) -> Found {
     let wanted = context.config.training.device.starts_with("cuda") || context.past.gpus > 0;
-    let nvml = match driver::open() {
+    let nvml = match gpu::open() {
         Ok(nvml) => nvml,
         Err(NvmlError::LibloadingError(_)) if !wanted => {
             return found(vec![Reading::skipped(
@@ -52,7 +34,7 @@ pub(super) fn look(context: &Context) -> Found {
             ]);
         }
     };
-    match read(&nvml) {
+    match gpu::all(&nvml) {
         Ok(gpus) => Found {
             readings: judge(context, &gpus, wanted),
             facts: Facts {
@@ -67,29 +49,6 @@ pub(super) fn look(context: &Context) -> Found {
             ])
         }
     }
-}
-
-fn read(nvml: &Nvml) -> Result<Vec<Gpu>, NvmlError> {
-    let one = |index| -> Result<Gpu, NvmlError> {
-        let device = nvml.device_by_index(index)?;
-        let memory = device.memory_info().ok();
-        Ok(Gpu {
-            name: device.name()?,
-            busy_pct: device.utilization_rates().ok().map(|rates| rates.gpu),
-            used_bytes: memory.as_ref().map(|memory| memory.used),
-            total_bytes: memory.as_ref().map(|memory| memory.total),
-            celsius: Some(device.temperature(TemperatureSensor::Gpu)?),
-            error: None,
-        })
-    };
-    let failed = |error: NvmlError| Gpu {
-        error: Some(error.to_string()),
-        ..Gpu::default()
-    };
-    let count = nvml.device_count()?;
-    Ok((0..count)
-        .map(|index| one(index).unwrap_or_else(failed))
-        .collect())
 }
 
 fn judge(context: &Context, gpus: &[Gpu], wanted: bool) -> Vec<Reading> {

@@ -28,7 +28,6 @@ use std::{
 };
 use store::Paths;
 
-pub use gpu::Gpu;
 pub use units::{Unit, Units};
 
 /// How long a check may take.
@@ -84,7 +83,7 @@ pub struct Facts {
     /// Units of the suite.
     pub units: Option<Units>,
     /// GPUs.
-    pub gpus: Option<Vec<Gpu>>,
+    pub gpus: Option<Vec<::gpu::Gpu>>,
     /// The disk beneath the root.
     pub disk: Option<disk::Disk>,
     /// Sizes of its folders.

@@ -3,8 +3,7 @@
 //!
 //! The driver counts GPUs as CUDA does, unless CUDA_VISIBLE_DEVICES or CUDA_DEVICE_ORDER say otherwise; the units set neither.
 
-use cli::driver;
-use nvml_wrapper::{Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError};
+use gpu::{Nvml, NvmlError};
 use std::sync::Arc;
 use train::Thermometer;
 
@@ -21,7 +20,7 @@ impl Gpu {
         let tch::Device::Cuda(index) = device else {
             return None;
         };
-        let gpu = driver::open().map(|nvml| Self {
+        let gpu = gpu::open().map(|nvml| Self {
             nvml,
             index: index as u32,
         });
@@ -36,16 +35,13 @@ impl Gpu {
 
     /// What it calls itself.
     pub(super) fn name(&self) -> Result<String, NvmlError> {
-        self.nvml.device_by_index(self.index)?.name()
+        gpu::name(&self.nvml, self.index)
     }
 }
 
 impl Thermometer for Gpu {
     fn celsius(&self) -> Option<u32> {
-        let device = self.nvml.device_by_index(self.index);
-        device
-            .and_then(|device| device.temperature(TemperatureSensor::Gpu))
-            .ok()
+        gpu::celsius(&self.nvml, self.index).ok()
     }
 }
 
