@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what only prepares a test may panic too")]
 
+mod dashboard;
+
 use health::{catalog::KINDS, metrics, status::Status};
 use queue::{Counters, Progress, standing::Writer};
 use serde_json::{Value, json};
@@ -36,7 +38,7 @@ const MET_1: [&str; 13] = [
 const LIKE_THOSE: [&str; 2] = ["disk_free_gb", "disk_full_in_hours"];
 /// What the node exporter says of the files themselves.
 const OF_THE_EXPORTER: &str = "node_textfile_scrape_error";
-const TRAINER: &str = include_str!("../../trainer/src/watched/status_file.rs");
+const TRAINER: &str = include_str!("../../../trainer/src/watched/status_file.rs");
 
 fn docs(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).join(name)
@@ -139,7 +141,7 @@ fn texts(value: &Value, key: &str) -> Vec<String> {
     }
 }
 
-fn dashboard() -> Value {
+fn shown() -> Value {
     serde_json::from_str(&read("monitoring/azaion-dashboard.json")).unwrap()
 }
 
@@ -163,7 +165,7 @@ fn an_expression_tells_which_metrics_it_asks_for() {
 
 #[test]
 fn every_name_of_met_1_is_written_and_on_the_dashboard() {
-    let (written, shown) = (written(), asked_by(&dashboard()));
+    let (written, shown) = (written(), asked_by(&shown()));
     for name in MET_1 {
         assert!(written.contains(name), "{name} is not written: {written:?}");
         assert!(shown.contains(name), "{name} is in no panel");
@@ -172,7 +174,7 @@ fn every_name_of_met_1_is_written_and_on_the_dashboard() {
 
 #[test]
 fn dashboard_and_rules_name_only_what_is_written_and_the_dashboard_names_all_of_it() {
-    let (written, shown, ruled) = (written(), asked_by(&dashboard()), asked_by(&rules()));
+    let (written, shown, ruled) = (written(), asked_by(&shown()), asked_by(&rules()));
     assert_eq!(shown, written);
     for name in &ruled {
         assert!(
@@ -183,8 +185,21 @@ fn dashboard_and_rules_name_only_what_is_written_and_the_dashboard_names_all_of_
 }
 
 #[test]
+fn the_dashboard_is_the_one_that_its_source_makes() {
+    let (file, text) = (docs("monitoring/azaion-dashboard.json"), dashboard::text());
+    if std::env::var_os("AZAION_WRITE_DOCS").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        text,
+        "AZAION_WRITE_DOCS=1 cargo test -p health --test monitoring writes it"
+    );
+}
+
+#[test]
 fn the_dashboard_takes_its_data_from_a_variable_and_its_panels_do_not_overlap() {
-    let dashboard = dashboard();
+    let dashboard = shown();
     let sources: BTreeSet<String> = texts(&dashboard["panels"], "uid").into_iter().collect();
     assert_eq!(sources.into_iter().collect::<Vec<_>>(), ["${DS_PROMETHEUS}"]);
     let names = texts(&dashboard["templating"], "name");
