@@ -23,6 +23,8 @@ struct Site {
     mail: Mail,
     web: Web,
     more: String,
+    /// How mail is sent.
+    security: String,
     /// Where libraries are looked for first.
     libraries: Option<PathBuf>,
 }
@@ -34,6 +36,7 @@ impl Site {
             mail: Mail::start(),
             web: Web::start(),
             more: String::new(),
+            security: "smtp_host: 127.0.0.1\n  smtp_security: none".into(),
             libraries: None,
         };
         fs::create_dir_all(site.root().join("status/alerts")).unwrap();
@@ -60,10 +63,11 @@ impl Site {
         let config = self.folder.path().join("config.yaml");
         // A broker that is there: the web server takes connections, too.
         let text = format!(
-            "root_dir: {folder}/tree\nrabbitmq: {{port: {}}}\nalerts:\n  smtp_host: 127.0.0.1\n  smtp_port: {}\n  smtp_security: none\n  \
+            "root_dir: {folder}/tree\nrabbitmq: {{port: {}}}\nalerts:\n  {}\n  smtp_port: {}\n  \
              mail_from: azaion@example.org\n  mail_to: one@example.org, two@example.org\n  webhook_file: {folder}/webhook\n  \
              ping_file: {folder}/ping\n{}",
             self.web.port(),
+            self.security,
             self.mail.port(),
             self.more
         );
@@ -241,11 +245,10 @@ fn what_nobody_takes_waits_and_is_told_when_they_do() {
 
 #[test]
 fn servers_that_hang_hold_a_pass_up_for_seconds_and_lose_nothing() {
-    let mut site = Site::new();
+    let site = Site::new();
     site.mail.hang();
+    // The broker, too: its port is this server's.
     site.web.hang();
-    // A broker that accepts and says nothing, too.
-    site.more = "  maintenance: null\n".into();
     site.crash(1);
     let begun = Instant::now();
     let done = site.command(&["--json", "--full"]);
@@ -380,6 +383,28 @@ fn no_secret_is_in_what_is_printed_logged_or_kept() {
             assert!(!text.contains("hook-secret"));
         }
     }
+}
+
+#[test]
+fn mail_goes_over_tls_with_a_certificate_that_is_known_or_not_at_all() {
+    let mut site = Site::new();
+    let test = |site: &Site| String::from_utf8(site.command(&["alerts", "test"]).stdout).unwrap();
+    // A server that offers no TLS, where it is asked for.
+    site.security = "smtp_host: localhost".into();
+    assert!(!test(&site).contains("mail: took it"));
+    // One with a certificate that nobody vouches for.
+    let (mail, certificate) = Mail::with_tls();
+    site.mail = mail;
+    let said = test(&site);
+    assert!(said.contains("certificate"), "{said}");
+    assert_eq!(site.mail.taken(), Vec::<String>::new());
+    // And with one that the configuration names.
+    let file = site.folder.path().join("ca.pem");
+    fs::write(&file, certificate).unwrap();
+    site.security = format!("smtp_host: localhost\n  smtp_ca_file: {}", file.display());
+    let said = test(&site);
+    assert!(said.contains("mail: took it"), "{said}");
+    assert!(site.mail.taken()[0].contains("This is a test"));
 }
 
 #[test]

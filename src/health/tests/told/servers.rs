@@ -1,5 +1,6 @@
 //! A mail server and a web server on loopback, which answer as they are told.
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -25,6 +26,28 @@ pub struct Mail {
 
 impl Mail {
     pub fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// One that offers STARTTLS with a certificate for `localhost`; and that certificate, in PEM.
+    pub fn with_tls() -> (Self, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        (Self::with(Some(Arc::new(config))), certificate.pem())
+    }
+
+    fn with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mail = Self {
             port: listener.local_addr().unwrap().port(),
@@ -35,7 +58,8 @@ impl Mail {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (manner, taken) = (manner.lock().unwrap().clone(), Arc::clone(&taken));
-                thread::spawn(move || serve(stream, &manner, &taken));
+                let tls = tls.clone();
+                thread::spawn(move || serve(stream, &manner, tls, &taken));
             }
         });
         mail
@@ -60,24 +84,64 @@ impl Mail {
     }
 }
 
-/// RFC 5321, as far as a client that sends needs it. What ends early is the client's affair.
-fn serve(stream: TcpStream, manner: &Manner, taken: &Shared<Vec<String>>) -> Option<()> {
+/// What a client that was answered says next: its messages, until it wants TLS or leaves.
+enum Next {
+    Tls,
+    End,
+}
+
+/// A connection, from its greeting on. What ends early is the client's affair.
+fn serve(
+    stream: TcpStream,
+    manner: &Manner,
+    tls: Option<Arc<ServerConfig>>,
+    taken: &Shared<Vec<String>>,
+) -> Option<()> {
     let Manner::Answers(verdict) = manner else {
         hang(stream);
         return None;
     };
-    let mut out = stream.try_clone().ok()?;
-    let mut say = move |line: &str| out.write_all(format!("{line}\r\n").as_bytes()).ok();
-    let mut lines = BufReader::new(stream).lines();
-    say("220 mail.example.org ESMTP")?;
+    let mut plain = BufReader::new(stream);
+    say(&mut plain, "220 mail.example.org ESMTP")?;
+    if let Next::Tls = talk(&mut plain, verdict, tls.is_some(), taken)? {
+        let link = ServerConnection::new(tls?).ok()?;
+        let mut secret = BufReader::new(StreamOwned::new(link, plain.into_inner()));
+        talk(&mut secret, verdict, false, taken)?;
+    }
+    Some(())
+}
+
+fn say(stream: &mut BufReader<impl Read + Write>, line: &str) -> Option<()> {
+    let stream = stream.get_mut();
+    stream.write_all(format!("{line}\r\n").as_bytes()).ok()?;
+    stream.flush().ok()
+}
+
+fn hear(stream: &mut BufReader<impl Read + Write>) -> Option<String> {
+    let mut line = String::new();
+    (stream.read_line(&mut line).ok()? > 0).then(|| line.trim_end().to_owned())
+}
+
+/// RFC 5321 and 3207, as far as a client that sends needs them.
+fn talk(
+    stream: &mut BufReader<impl Read + Write>,
+    verdict: &str,
+    offers_tls: bool,
+    taken: &Shared<Vec<String>>,
+) -> Option<Next> {
     loop {
-        let line = lines.next()?.ok()?;
+        let line = hear(stream)?;
         match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
+            "EHLO" if offers_tls => say(stream, "250-mail.example.org\r\n250 STARTTLS")?,
+            "STAR" if offers_tls => {
+                say(stream, "220 go on")?;
+                return Some(Next::Tls);
+            }
             "DATA" => {
-                say("354 go on")?;
+                say(stream, "354 go on")?;
                 let mut message = String::new();
                 loop {
-                    let line = lines.next()?.ok()?;
+                    let line = hear(stream)?;
                     if line == "." {
                         break;
                     }
@@ -87,13 +151,13 @@ fn serve(stream: TcpStream, manner: &Manner, taken: &Shared<Vec<String>>) -> Opt
                 if verdict.starts_with('2') {
                     taken.lock().unwrap().push(decoded(&message));
                 }
-                say(verdict)?;
+                say(stream, verdict)?;
             }
             "QUIT" => {
-                say("221 bye")?;
-                return Some(());
+                say(stream, "221 bye")?;
+                return Some(Next::End);
             }
-            _ => say("250 fine")?,
+            _ => say(stream, "250 fine")?,
         }
     }
 }
