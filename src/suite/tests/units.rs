@@ -193,6 +193,22 @@ fn every_failure_raises_the_alert_but_the_alerts_own() {
 }
 
 #[test]
+fn what_the_documents_tell_debian_to_install_is_every_unit() {
+    let text = std::fs::read_to_string(suite::repository().join("docs/UNITS.md")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("install -m 644 units/*.service"))
+        .unwrap();
+    for entry in std::fs::read_dir(suite::repository().join("units")).unwrap() {
+        let path = entry.unwrap().path();
+        if let Some(kind) = path.extension().filter(|_| path.is_file()) {
+            let named = format!(" units/*.{} ", kind.to_str().unwrap());
+            assert!(line.contains(&named), "{line}: {}", path.display());
+        }
+    }
+}
+
+#[test]
 fn a_timer_makes_up_for_what_it_missed_and_no_two_machines_come_at_once() {
     for name in TIMERS {
         let timer = unit(name);
