@@ -2,7 +2,7 @@
 //!
 //! `AZAION_WRITE_DOCS=1 cargo test -p health --test monitoring` writes docs/monitoring/azaion-dashboard.json, a panel a line.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 const SOURCE: &str = include_str!("dashboard.yaml");
@@ -15,10 +15,20 @@ struct Row {
     panels: Vec<Panel>,
 }
 
+/// As Grafana calls them.
+#[derive(Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Stat,
+    StateTimeline,
+    Table,
+    Timeseries,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Panel {
-    kind: String,
+    kind: Kind,
     title: String,
     /// Columns and rows.
     size: [u64; 2],
@@ -110,7 +120,7 @@ impl Panel {
             "gridPos": place, "targets": self.targets(),
             "fieldConfig": {"defaults": self.defaults(), "overrides": []}, "options": self.options(),
         });
-        if self.kind == "table" {
+        if self.kind == Kind::Table {
             panel["transformations"] = json!([{"id": "organize", "options": {
                 "excludeByName": {"Time": true, "__name__": true, "job": true},
                 "indexByName": {"severity": 0, "code": 1, "title": 2, "instance": 3, "Value": 4},
@@ -127,11 +137,11 @@ impl Panel {
             let mut target = json!({
                 "datasource": source(), "expr": shows.replace("$I", INSTANCE), "legendFormat": called, "refId": name,
             });
-            if ["stat", "table"].contains(&self.kind.as_str()) {
+            if [Kind::Stat, Kind::Table].contains(&self.kind) {
                 target["instant"] = true.into();
                 target["range"] = false.into();
             }
-            if self.kind == "table" {
+            if self.kind == Kind::Table {
                 target["format"] = "table".into();
             }
             target
@@ -140,7 +150,7 @@ impl Panel {
     }
 
     fn defaults(&self) -> Map<String, Value> {
-        let by_steps = ["stat", "state-timeline"].contains(&self.kind.as_str());
+        let by_steps = [Kind::Stat, Kind::StateTimeline].contains(&self.kind);
         let green = [(None, "green".to_owned())];
         let steps = if self.steps.is_empty() {
             &green[..]
@@ -180,7 +190,7 @@ impl Panel {
             ),
         ]);
         let more = [
-            ("min", (self.kind == "timeseries").then(|| json!(0))),
+            ("min", (self.kind == Kind::Timeseries).then(|| json!(0))),
             ("max", self.max.map(Value::from)),
             ("decimals", self.decimals.map(Value::from)),
             ("noValue", self.none.clone().map(Value::from)),
@@ -195,30 +205,29 @@ impl Panel {
 
     fn custom(&self) -> Option<Value> {
         let limits = if self.steps.is_empty() { "off" } else { "dashed" };
-        match self.kind.as_str() {
-            "timeseries" => Some(json!({
+        match self.kind {
+            Kind::Timeseries => Some(json!({
                 "drawStyle": "line", "lineWidth": 2, "fillOpacity": 8, "showPoints": "never", "spanNulls": false,
                 "thresholdsStyle": {"mode": limits},
             })),
-            "state-timeline" => Some(json!({"fillOpacity": 80, "lineWidth": 0})),
-            _ => None,
+            Kind::StateTimeline => Some(json!({"fillOpacity": 80, "lineWidth": 0})),
+            Kind::Stat | Kind::Table => None,
         }
     }
 
     fn options(&self) -> Value {
         let legend = json!({"displayMode": "list", "placement": "bottom", "showLegend": true});
-        match self.kind.as_str() {
-            "stat" => json!({
+        match self.kind {
+            Kind::Stat => json!({
                 "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false}, "colorMode": "background",
                 "graphMode": "none", "textMode": "auto", "orientation": "auto", "justifyMode": "auto",
             }),
-            "table" => json!({"showHeader": true, "cellHeight": "sm"}),
-            "state-timeline" => json!({
+            Kind::Table => json!({"showHeader": true, "cellHeight": "sm"}),
+            Kind::StateTimeline => json!({
                 "showValue": "never", "mergeValues": true, "rowHeight": 0.85, "legend": legend,
                 "tooltip": {"mode": "single", "sort": "none"},
             }),
-            "timeseries" => json!({"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}),
-            other => panic!("{}: no panel of the kind {other}", self.title),
+            Kind::Timeseries => json!({"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}),
         }
     }
 }
